@@ -1,0 +1,136 @@
+// Gradient of the block-diagonal product to its blocks: dd[i, b, c] = sum_t x[t, i*d_in + b] * g[t, i*d_out + c].
+// The sum over tokens is cut into `splits` stretches of fixed length; the caller adds them in order.
+// Twin: src/kernels/block_matmul/twin.rs.
+
+struct Params {
+    tokens: u32,
+    blocks: u32,
+    d_in: u32,
+    d_out: u32,
+    tokens_per_split: u32,
+    splits: u32,
+    pad0: u32,
+    pad1: u32,
+}
+
+@group(0) @binding(0) var<storage, read_write> x: array<f32>; // [tokens, blocks * d_in]
+@group(0) @binding(1) var<storage, read_write> g: array<f32>; // [tokens, blocks * d_out]
+@group(0) @binding(2) var<storage, read_write> partials: array<f32>; // [splits, blocks, d_in, d_out]
+@group(0) @binding(3) var<uniform> p: Params;
+
+fn store(split: u32, block: u32, b: u32, c: u32, sums: vec4<f32>) {
+    if (b >= p.d_in) {
+        return;
+    }
+    let at = ((split * p.blocks + block) * p.d_in + b) * p.d_out + c;
+    for (var j = 0u; j < 4u; j++) {
+        if (c + j < p.d_out) {
+            partials[at + j] = sums[j];
+        }
+    }
+}
+
+//#if register
+// One invocation for each 4 x 4 tile of one block and one split.
+@compute @workgroup_size({{ WG_X }}, {{ WG_Y }}, 1)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let across = (p.d_out + 3u) / 4u;
+    let down = (p.d_in + 3u) / 4u;
+    let block = id.x / (across * down);
+    let b = ((id.x / across) % down) * 4u;
+    let c = (id.x % across) * 4u;
+    let split = id.y;
+    if (block >= p.blocks || split >= p.splits) {
+        return;
+    }
+    // Indices past the end read a neighbour's value instead and are not stored.
+    let rows = min(vec4<u32>(b, b + 1u, b + 2u, b + 3u), vec4<u32>(p.d_in - 1u)) + block * p.d_in;
+    let columns = min(vec4<u32>(c, c + 1u, c + 2u, c + 3u), vec4<u32>(p.d_out - 1u)) + block * p.d_out;
+    var sum0 = vec4<f32>(0.0);
+    var sum1 = vec4<f32>(0.0);
+    var sum2 = vec4<f32>(0.0);
+    var sum3 = vec4<f32>(0.0);
+    let end = min((split + 1u) * p.tokens_per_split, p.tokens);
+    for (var t = split * p.tokens_per_split; t < end; t++) {
+        let gt = t * p.blocks * p.d_out;
+        let xt = t * p.blocks * p.d_in;
+        let w = vec4<f32>(g[gt + columns.x], g[gt + columns.y], g[gt + columns.z], g[gt + columns.w]);
+        sum0 += x[xt + rows.x] * w;
+        sum1 += x[xt + rows.y] * w;
+        sum2 += x[xt + rows.z] * w;
+        sum3 += x[xt + rows.w] * w;
+    }
+    store(split, block, b, c, sum0);
+    store(split, block, b + 1u, c, sum1);
+    store(split, block, b + 2u, c, sum2);
+    store(split, block, b + 3u, c, sum3);
+}
+//#else
+const STAGED: u32 = {{ STAGED }}u;
+const ROWS: u32 = {{ WG_Y }}u * 4u;
+const COLUMNS: u32 = {{ WG_X }}u * 4u;
+const SLICES: u32 = {{ WG_Z }}u;
+const THREADS: u32 = {{ WG_X }}u * {{ WG_Y }}u;
+
+var<workgroup> x_tile: array<f32, SLICES * STAGED * ROWS>;
+var<workgroup> g_tile: array<f32, SLICES * STAGED * COLUMNS>;
+
+// One workgroup for each ROWS x COLUMNS tile of one block and SLICES splits, one split for each z;
+// STAGED tokens of every split staged at a time.
+@compute @workgroup_size({{ WG_X }}, {{ WG_Y }}, {{ WG_Z }})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) id: vec3<u32>) {
+    let across = (p.d_out + COLUMNS - 1u) / COLUMNS;
+    let down = (p.d_in + ROWS - 1u) / ROWS;
+    let block = group.x / (across * down);
+    let b0 = ((group.x / across) % down) * ROWS;
+    let c0 = (group.x % across) * COLUMNS;
+    let split = group.y * SLICES + id.z;
+    let lane = id.y * {{ WG_X }}u + id.x;
+    let x_base = id.z * STAGED * ROWS;
+    let g_base = id.z * STAGED * COLUMNS;
+    let start = split * p.tokens_per_split;
+    let end = min(start + p.tokens_per_split, p.tokens);
+    var sum0 = vec4<f32>(0.0);
+    var sum1 = vec4<f32>(0.0);
+    var sum2 = vec4<f32>(0.0);
+    var sum3 = vec4<f32>(0.0);
+    // Every split runs the same number of rounds, so that all invocations meet at each barrier.
+    for (var done = 0u; done < p.tokens_per_split; done += STAGED) {
+        for (var e = lane; e < STAGED * ROWS; e += THREADS) {
+            let t = start + done + e / ROWS;
+            let b = b0 + e % ROWS;
+            var value = 0.0;
+            if (t < end && b < p.d_in) {
+                value = x[(t * p.blocks + block) * p.d_in + b];
+            }
+            x_tile[x_base + e] = value;
+        }
+        for (var e = lane; e < STAGED * COLUMNS; e += THREADS) {
+            let t = start + done + e / COLUMNS;
+            let c = c0 + e % COLUMNS;
+            var value = 0.0;
+            if (t < end && c < p.d_out) {
+                value = g[(t * p.blocks + block) * p.d_out + c];
+            }
+            g_tile[g_base + e] = value;
+        }
+        workgroupBarrier();
+        for (var k = 0u; k < STAGED; k++) {
+            let at = g_base + k * COLUMNS + id.x * 4u;
+            let w = vec4<f32>(g_tile[at], g_tile[at + 1u], g_tile[at + 2u], g_tile[at + 3u]);
+            let row = x_base + k * ROWS + id.y * 4u;
+            sum0 += x_tile[row] * w;
+            sum1 += x_tile[row + 1u] * w;
+            sum2 += x_tile[row + 2u] * w;
+            sum3 += x_tile[row + 3u] * w;
+        }
+        workgroupBarrier();
+    }
+    let b = b0 + id.y * 4u;
+    let c = c0 + id.x * 4u;
+    store(split, block, b, c, sum0);
+    store(split, block, b + 1u, c, sum1);
+    store(split, block, b + 2u, c, sum2);
+    store(split, block, b + 3u, c, sum3);
+}
+//#end

@@ -1,0 +1,195 @@
+//! What an adapter is made of, and `adapter_config.json`, shaped like PEFT's.
+
+use crate::error::{Error, Result};
+use crate::model::{ModelConfig, Projection, names::expected_tensors};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// How the chosen matrices are trained.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Method {
+    /// Diagonal blocks.
+    Diablo {
+        /// Number of blocks; divides width and height of every adapted matrix.
+        blocks: usize,
+    },
+    /// Low-rank factors.
+    Lora {
+        /// Rank.
+        rank: usize,
+        /// The update is scaled by alpha / rank.
+        alpha: f64,
+    },
+    /// The whole matrix: DiaBlo with one block.
+    Full,
+}
+
+/// The configuration of an adapter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterConfig {
+    /// Method and its size.
+    pub method: Method,
+    /// Adapted projections, in order, the same in every layer.
+    pub modules: Vec<Projection>,
+    /// Rate of dropout on the adapter's input in training.
+    pub dropout: f64,
+}
+
+/// N wherever it divides every adapted matrix; otherwise the largest divisor below it.
+const DEFAULT_BLOCKS: usize = 64;
+
+/// Every N that divides width and height of all of `modules`, ascending.
+pub fn common_divisors(modules: &[Projection], model: &ModelConfig) -> Vec<usize> {
+    let sizes: Vec<usize> = modules.iter().flat_map(|module| module.size(model)).collect();
+    let smallest = sizes.iter().copied().min().unwrap_or(1);
+    (1..=smallest).filter(|n| sizes.iter().all(|size| size.is_multiple_of(*n))).collect()
+}
+
+impl Method {
+    /// DiaBlo with the default number of blocks for `modules`: 64, or the largest common divisor below it.
+    pub fn default_diablo(modules: &[Projection], model: &ModelConfig) -> Self {
+        let divisors = common_divisors(modules, model);
+        let blocks = divisors.into_iter().rfind(|n| *n <= DEFAULT_BLOCKS).unwrap_or(1);
+        Self::Diablo { blocks }
+    }
+
+    /// Name as in `--method`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Diablo { .. } => "diablo",
+            Self::Lora { .. } => "lora",
+            Self::Full => "full",
+        }
+    }
+}
+
+impl AdapterConfig {
+    /// The configuration itself if it fits `model`.
+    ///
+    /// # Errors
+    /// If N does not divide a matrix (the message lists those that do), the rank is 0 or larger than a matrix,
+    /// or the dropout rate is outside `[0, 1)`.
+    pub fn checked(self, model: &ModelConfig) -> Result<Self> {
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Error::Usage(format!("dropout is {}; expected 0 or more and less than 1", self.dropout)));
+        }
+        if self.modules.is_empty() {
+            return Err(Error::Usage("no target modules given".into()));
+        }
+        match self.method {
+            Method::Diablo { blocks } => {
+                let misfit = self.modules.iter().find(|module| {
+                    blocks == 0 || module.size(model).iter().any(|size| !size.is_multiple_of(blocks))
+                });
+                if let Some(module) = misfit {
+                    let [d_in, d_out] = module.size(model);
+                    let fitting: Vec<_> = common_divisors(&self.modules, model).iter().map(usize::to_string).collect();
+                    return Err(Error::Usage(format!(
+                        "{blocks} blocks do not divide {} ({d_in} x {d_out}); for these modules N can be {}",
+                        module.name(),
+                        fitting.join(", ")
+                    )));
+                }
+            }
+            Method::Lora { rank, alpha } => {
+                let largest = self.modules.iter().flat_map(|module| module.size(model)).min().unwrap_or(0);
+                if rank == 0 || rank > largest {
+                    return Err(Error::Usage(format!("rank is {rank}; for these modules it can be 1 to {largest}")));
+                }
+                if !alpha.is_finite() || alpha <= 0.0 {
+                    return Err(Error::Usage(format!("alpha is {alpha}; expected a positive number")));
+                }
+            }
+            Method::Full => {}
+        }
+        Ok(self)
+    }
+
+    /// Number of trained values on `model`.
+    pub fn parameter_count(&self, model: &ModelConfig) -> usize {
+        super::slots(self, model).iter().map(super::Slot::len).sum()
+    }
+
+    /// `adapter_config.json` for an adapter of the base called `base`.
+    pub fn to_json(&self, base: &str, model: &ModelConfig) -> Value {
+        let modules: Vec<_> = self.modules.iter().map(|module| module.name()).collect();
+        match self.method {
+            Method::Diablo { .. } | Method::Full => json!({
+                "peft_type": "DIABLO",
+                "task_type": "CAUSAL_LM",
+                "base_model_name_or_path": base,
+                "base_shapes_sha256": shapes_hash(model),
+                "num_blocks": if let Method::Diablo { blocks } = self.method { blocks } else { 1 },
+                "target_modules": modules,
+                "diablo_dropout": self.dropout,
+                "bias": "none",
+                "fan_in_fan_out": false,
+                "inference_mode": true,
+            }),
+            Method::Lora { rank, alpha } => json!({
+                "peft_type": "LORA",
+                "task_type": "CAUSAL_LM",
+                "base_model_name_or_path": base,
+                "r": rank,
+                "lora_alpha": alpha,
+                "target_modules": modules,
+                "lora_dropout": self.dropout,
+                "bias": "none",
+                "fan_in_fan_out": false,
+                "init_lora_weights": true,
+                "inference_mode": true,
+                "modules_to_save": null,
+            }),
+        }
+    }
+
+    /// Reads `adapter_config.json`; `place` names the file in errors.
+    ///
+    /// # Errors
+    /// On another kind of adapter, a missing key, an unknown module, or a feature this program does not have.
+    pub fn from_json(config: &Value, place: &str) -> Result<Self> {
+        let wrong = |what: String| Error::adapter(place, what);
+        let count = |key: &str| {
+            let value = config[key].as_u64().and_then(|n| usize::try_from(n).ok());
+            value.ok_or_else(|| wrong(format!("\"{key}\" is {}; expected a whole number", config[key])))
+        };
+        let listed = config["target_modules"]
+            .as_array()
+            .ok_or_else(|| wrong(format!("\"target_modules\" is {}; expected a list of names", config["target_modules"])))?;
+        let mut modules = listed
+            .iter()
+            .map(|name| Projection::from_name(name.as_str().unwrap_or_default()).map_err(|e| wrong(e.to_string())))
+            .collect::<Result<Vec<_>>>()?;
+        modules.sort();
+        modules.dedup();
+        let (method, dropout) = match config["peft_type"].as_str() {
+            Some("DIABLO") => (Method::Diablo { blocks: count("num_blocks")? }, "diablo_dropout"),
+            Some("LORA") => {
+                for key in ["use_dora", "use_rslora"] {
+                    if config[key].as_bool() == Some(true) {
+                        return Err(wrong(format!("\"{key}\" is not supported")));
+                    }
+                }
+                let alpha = config["lora_alpha"].as_f64();
+                let alpha = alpha.ok_or_else(|| wrong("\"lora_alpha\" is not a number".into()))?;
+                (Method::Lora { rank: count("r")?, alpha }, "lora_dropout")
+            }
+            other => {
+                return Err(wrong(format!(
+                    "\"peft_type\" is {}; this program loads \"DIABLO\" and \"LORA\"",
+                    other.map_or("missing".into(), |kind| format!("\"{kind}\""))
+                )));
+            }
+        };
+        Ok(Self { method, modules, dropout: config[dropout].as_f64().unwrap_or(0.0) })
+    }
+}
+
+/// A hash of the base's tensor names and shapes: an adapter for another model is told apart by it.
+pub(super) fn shapes_hash(model: &ModelConfig) -> String {
+    let mut hash = Sha256::new();
+    for (name, shape) in expected_tensors(model) {
+        hash.update(format!("{name} {shape:?}\n"));
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

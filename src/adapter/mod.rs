@@ -1,0 +1,128 @@
+//! Adapters: what is trained beside the frozen weights.
+//!
+//! - DiaBlo (arXiv 2506.03230): `y = x·W0 + x·diag(D_1 … D_N)`, D zero at start, no scaling factor.
+//! - LoRA (arXiv 2106.09685): `y = x·W0 + (alpha / r) · (x·Aᵀ)·Bᵀ`, as PEFT has it.
+//! - Full: DiaBlo with one block, which is the whole matrix.
+
+mod config;
+mod dropout;
+#[cfg(not(target_family = "wasm"))]
+mod export;
+mod file;
+mod merge;
+mod slots;
+
+pub use config::{AdapterConfig, Method, common_divisors};
+pub use dropout::Dropout;
+#[cfg(not(target_family = "wasm"))]
+pub use export::export;
+pub use file::{CONFIG_FILE, StoredAdapter, WEIGHTS_FILE};
+pub use merge::add_update;
+pub use slots::{Slot, slots};
+
+use crate::kernels::block_matmul;
+use crate::model::{Linear, Projection};
+use burn::tensor::Tensor;
+
+/// The adapter of one linear layer.
+#[derive(Debug, Clone)]
+pub struct LinearAdapter {
+    /// Its trained tensors.
+    pub weights: AdapterWeights,
+    /// Dropout on the adapter's input; only in training.
+    pub dropout: Option<Dropout>,
+}
+
+/// The trained tensors of one linear layer's adapter.
+#[derive(Debug, Clone)]
+pub enum AdapterWeights {
+    /// Diagonal blocks, `[n, in / n, out / n]`.
+    Diablo(Tensor<3>),
+    /// Low-rank factors.
+    Lora {
+        /// `[rank, in]`.
+        a: Tensor<2>,
+        /// `[out, rank]`.
+        b: Tensor<2>,
+        /// alpha / rank.
+        scale: f64,
+    },
+}
+
+impl LinearAdapter {
+    /// `x·Wᵀ` plus the adapter's part, without bias: `[n, in] -> [n, out]`.
+    pub(crate) fn forward(&self, linear: &Linear, x: Tensor<2>) -> Tensor<2> {
+        let adapter_x = match &self.dropout {
+            None => x.clone(),
+            Some(dropout) => dropout.apply(x.clone()),
+        };
+        match &self.weights {
+            // One block is the whole matrix: added to the weight it costs no second product.
+            AdapterWeights::Diablo(blocks) if blocks.dims()[0] == 1 && self.dropout.is_none() => {
+                x.matmul(linear.weight.clone().transpose() + blocks.clone().squeeze_dim(0))
+            }
+            AdapterWeights::Diablo(blocks) => block_matmul(linear.base(x), adapter_x, blocks.clone()),
+            AdapterWeights::Lora { a, b, scale } => {
+                let update = adapter_x.matmul(a.clone().transpose()).matmul(b.clone().transpose());
+                linear.base(x) + if *scale == 1.0 { update } else { update * *scale }
+            }
+        }
+    }
+}
+
+/// The adapters of one layer, at most one for each projection.
+#[derive(Debug, Clone, Default)]
+pub struct LayerAdapters {
+    by_projection: [Option<LinearAdapter>; Projection::ALL.len()],
+}
+
+impl LayerAdapters {
+    /// The adapter of `projection`, if it has one.
+    pub fn get(&self, projection: Projection) -> Option<&LinearAdapter> {
+        self.by_projection[projection as usize].as_ref()
+    }
+}
+
+/// All adapters of a model.
+#[derive(Debug, Clone)]
+pub struct Adapters {
+    layers: Vec<LayerAdapters>,
+}
+
+impl Adapters {
+    /// Puts trained tensors in their places: `tensors` in the order of [`slots`], each flat.
+    ///
+    /// `dropout` gives rate and key; every adapted matrix draws its own mask from them.
+    ///
+    /// # Panics
+    /// If a tensor does not have its slot's size.
+    pub fn new(config: &AdapterConfig, slots: &[Slot], tensors: Vec<Tensor<1>>, dropout: Option<Dropout>) -> Self {
+        assert_eq!(slots.len(), tensors.len(), "one tensor for each slot");
+        let layers = slots.iter().map(|slot| slot.layer + 1).max().unwrap_or(0);
+        let mut layers = vec![LayerAdapters::default(); layers];
+        let mut pairs = slots.iter().zip(tensors);
+        let mut matrix = 0;
+        while let Some((slot, tensor)) = pairs.next() {
+            let weights = match config.method {
+                Method::Diablo { .. } | Method::Full => AdapterWeights::Diablo(tensor.reshape(slot.shape_of::<3>())),
+                Method::Lora { rank, alpha } => {
+                    let (slot_b, b) = pairs.next().expect("slots come as pairs of A and B");
+                    AdapterWeights::Lora {
+                        a: tensor.reshape(slot.shape_of::<2>()),
+                        b: b.reshape(slot_b.shape_of::<2>()),
+                        scale: alpha / rank as f64,
+                    }
+                }
+            };
+            let dropout = dropout.map(|dropout| dropout.for_matrix(matrix));
+            layers[slot.layer].by_projection[slot.projection as usize] = Some(LinearAdapter { weights, dropout });
+            matrix += 1;
+        }
+        Self { layers }
+    }
+
+    /// The adapters of layer `index`.
+    pub fn layer(&self, index: usize) -> &LayerAdapters {
+        &self.layers[index]
+    }
+}

@@ -1,0 +1,47 @@
+//! The limits of a device: dense matmul at the model's shapes, and copying.
+
+use super::{filled, seconds};
+use crate::error::Result;
+use crate::model::{ModelConfig, Projection};
+use burn::tensor::Device;
+use serde::Serialize;
+
+/// What a device reaches at best.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Ceiling {
+    /// Dense products of the model, as `(tokens, in, out, GFLOP/s)`.
+    pub matmul: Vec<(usize, usize, usize, f64)>,
+    /// The rate at which all projections of a layer and the head together run, in GFLOP/s.
+    pub matmul_gflops: f64,
+    /// Bytes read and written a second by a copying operation, in GB.
+    pub copy_gb_per_second: f64,
+}
+
+/// Measures `x·Wᵀ` for every shape of the model at `tokens` rows, and an element-wise operation over 64 MiB.
+///
+/// # Errors
+/// If the device is lost.
+pub fn measure_ceiling(config: &ModelConfig, tokens: usize, device: &Device) -> Result<Ceiling> {
+    let mut shapes: Vec<(usize, usize, usize)> = Vec::new(); // in, out, how often in the model
+    let layers = Projection::ALL.map(|projection| (projection.size(config), config.num_hidden_layers));
+    for ([d_in, d_out], count) in layers.into_iter().chain([([config.hidden_size, config.vocab_size], 1)]) {
+        match shapes.iter_mut().find(|(i, o, _)| (*i, *o) == (d_in, d_out)) {
+            Some(known) => known.2 += count,
+            None => shapes.push((d_in, d_out, count)),
+        }
+    }
+    let (mut matmul, mut operations, mut time) = (Vec::new(), 0.0, 0.0);
+    for (d_in, d_out, count) in shapes {
+        let (x, w) = (filled([tokens, d_in], device), filled([d_out, d_in], device));
+        let elapsed = seconds(device, || x.clone().matmul(w.clone().transpose()))?;
+        let flop = 2.0 * (tokens * d_in * d_out) as f64;
+        matmul.push((tokens, d_in, d_out, flop / elapsed / 1e9));
+        operations += flop * count as f64;
+        time += elapsed * count as f64;
+    }
+    const ELEMENTS: usize = 1 << 24;
+    let x = filled([ELEMENTS], device);
+    let elapsed = seconds(device, || x.clone() + 1.0)?;
+    let copy_gb_per_second = (2 * 4 * ELEMENTS) as f64 / elapsed / 1e9;
+    Ok(Ceiling { matmul, matmul_gflops: operations / time / 1e9, copy_gb_per_second })
+}

@@ -1,0 +1,98 @@
+//! Each kernel against its own limit: bytes over copy bandwidth, or operations over dense matmul.
+
+use super::ceiling::Ceiling;
+use super::{filled, seconds};
+use crate::adapter::{AdapterConfig, slots};
+use crate::error::Result;
+use crate::kernels::block_matmul::BlockMatmul;
+use crate::kernels::{AdamWStep, adamw, block_matmul, global_norm};
+use crate::model::ModelConfig;
+use burn::backend::Dispatch;
+use burn::tensor::{Device, Tensor};
+use serde::Serialize;
+
+/// How fast one kernel runs at one shape.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KernelRate {
+    /// Name of the kernel.
+    pub kernel: &'static str,
+    /// Its sizes, for people.
+    pub shape: String,
+    /// Median time of a launch.
+    pub microseconds: f64,
+    /// Multiplications and additions a second.
+    pub gflops: f64,
+    /// Bytes that must be read and written at least, a second.
+    pub gb_per_second: f64,
+    /// The time that the ceiling would allow, over the time it took.
+    pub share_of_ceiling: f64,
+}
+
+struct Measure<'a> {
+    device: &'a Device,
+    ceiling: &'a Ceiling,
+    rates: Vec<KernelRate>,
+}
+
+impl Measure<'_> {
+    fn add<T>(&mut self, kernel: &'static str, shape: String, flop: usize, values: usize, run: impl FnMut() -> T) -> Result<()> {
+        let time = seconds(self.device, run)?;
+        let (flop, bytes) = (flop as f64, 4.0 * values as f64);
+        let limit = (flop / self.ceiling.matmul_gflops).max(bytes / self.ceiling.copy_gb_per_second) / 1e9;
+        self.rates.push(KernelRate {
+            kernel,
+            shape,
+            microseconds: time * 1e6,
+            gflops: flop / time / 1e9,
+            gb_per_second: bytes / time / 1e9,
+            share_of_ceiling: limit / time,
+        });
+        Ok(())
+    }
+}
+
+/// Measures every kernel at the shapes that `adapter` gives it on `model`, with `tokens` rows.
+///
+/// # Errors
+/// If the device is lost.
+pub fn measure_kernels(
+    adapter: &AdapterConfig,
+    model: &ModelConfig,
+    tokens: usize,
+    device: &Device,
+    ceiling: &Ceiling,
+) -> Result<Vec<KernelRate>> {
+    let slots = slots(adapter, model);
+    let mut measure = Measure { device, ceiling, rates: Vec::new() };
+    let mut shapes: Vec<&[usize]> = slots.iter().map(|slot| slot.shape.as_slice()).filter(|shape| shape.len() == 3).collect();
+    shapes.sort_unstable();
+    shapes.dedup();
+    for shape in shapes {
+        let [n, di, dd] = [shape[0], shape[1], shape[2]];
+        let (x, g, d) = (filled([tokens, n * di], device), filled([tokens, n * dd], device), filled([n, di, dd], device));
+        let (input, output, blocks) = (tokens * n * di, tokens * n * dd, n * di * dd);
+        let flop = 2 * tokens * blocks;
+        let name = format!("T {tokens}, {n} blocks of {di} x {dd}");
+        let mut y = Some(filled([tokens, n * dd], device));
+        measure.add("block_matmul", name.clone(), flop, input + blocks + 2 * output, || {
+            y = y.take().map(|y| block_matmul(y, x.clone(), d.clone()));
+        })?;
+        let primitive = |tensor: &Tensor<2>| tensor.clone().into_dispatch();
+        measure.add("block_matmul (to x)", name.clone(), flop, input + blocks + output, || {
+            Dispatch::block_matmul_dx(primitive(&g), d.clone().into_dispatch())
+        })?;
+        measure.add("block_matmul_dd", name, flop, input + blocks + output, || {
+            Dispatch::block_matmul_dd(primitive(&x), primitive(&g), n)
+        })?;
+    }
+    let count: usize = slots.iter().map(|slot| slot.len()).sum::<usize>().min(1 << 24);
+    let gradient = filled([count], device);
+    measure.add("global_norm", format!("{count} values"), 2 * count, count, || global_norm(gradient.clone()))?;
+    let norm = global_norm(gradient.clone());
+    let mut state = Some([filled([count], device), filled([count], device), filled([count], device).square()]);
+    let step = AdamWStep { learning_rate: 1e-3, betas: [0.9, 0.999], epsilon: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0, step: 1 };
+    measure.add("adamw", format!("{count} values"), 12 * count, 7 * count, || {
+        state = state.take().map(|state| adamw(state, gradient.clone(), norm.clone(), step));
+    })?;
+    Ok(measure.rates)
+}

@@ -1,0 +1,52 @@
+//! Measurements: what the device can do, what each kernel makes of it, and what a training step costs.
+
+mod ceiling;
+mod kernels;
+mod step;
+
+pub use ceiling::{Ceiling, measure_ceiling};
+pub use kernels::{KernelRate, measure_kernels};
+pub use step::{StepRate, StepSetup, measure_step};
+
+use crate::error::{Error, Result};
+use burn::tensor::{Device, Tensor, TensorData};
+use web_time::Instant;
+
+/// Waits until everything queued on `device` is done.
+fn sync(device: &Device) -> Result<()> {
+    device.sync().map_err(|e| Error::Device(format!("waiting for the device: {e:?}")))
+}
+
+/// Median seconds of `run`, which is warmed up and then repeated until a quarter of a second or 50 runs are over.
+fn seconds<T>(device: &Device, mut run: impl FnMut() -> T) -> Result<f64> {
+    run();
+    sync(device)?;
+    let begin = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < 3 || (times.len() < 50 && begin.elapsed().as_secs_f64() < 0.25) {
+        let start = Instant::now();
+        let result = run();
+        sync(device)?;
+        times.push(start.elapsed().as_secs_f64());
+        drop(result);
+    }
+    Ok(median(&mut times))
+}
+
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// A tensor with values that are neither zero nor special.
+fn filled<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+    let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| ((i * 37) % 101) as f32 / 101.0 - 0.5).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// Largest resident memory of this process so far, in MB; `None` where the system does not tell.
+pub fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kib| kib / 1024.0)
+}

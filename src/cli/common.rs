@@ -1,0 +1,213 @@
+//! Flags and steps that several subcommands share.
+
+use super::output;
+use crate::adapter::{Adapters, StoredAdapter, slots};
+use crate::data::{Dataset, Example, JsonlFile, RowOptions};
+use crate::device::{self, SelectedDevice};
+use crate::error::{Error, Result};
+use crate::model::{Model, ModelConfig};
+use crate::source::Source;
+use crate::text::{ChatTemplate, Tokenizer};
+use crate::train::TrainConfig;
+use burn::tensor::{Tensor, TensorData};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Which model.
+#[derive(Debug, clap::Args)]
+pub struct ModelArgs {
+    /// Model: a Hugging Face folder or a .gguf file
+    #[arg(long, value_name = "PATH")]
+    model: Option<PathBuf>,
+}
+
+/// Which data, and how its rows become tokens.
+#[derive(Debug, clap::Args)]
+pub struct DataArgs {
+    /// Data: a .jsonl file, or a folder with train.jsonl and, if you like, valid.jsonl and test.jsonl
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Train (and evaluate) answers only, not prompts
+    #[arg(long)]
+    mask_prompt: bool,
+    /// Tokens after which a row is cut; never more than the model was made for
+    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().max_seq_length)]
+    max_seq_length: usize,
+}
+
+/// Which finished adapter.
+#[derive(Debug, clap::Args)]
+pub struct AdapterArgs {
+    /// Folder of an adapter that finetune wrote
+    #[arg(long, value_name = "FOLDER")]
+    adapter_path: Option<PathBuf>,
+}
+
+/// Which device.
+#[derive(Debug, clap::Args)]
+pub struct DeviceArgs {
+    /// Where to compute: auto, cpu, gpu or gpu:N (see diablo devices)
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+}
+
+impl ModelArgs {
+    /// Opens the model: headers, tokenizer and chat template, but no weights.
+    pub async fn open(&self) -> Result<Opened> {
+        Opened::new(Source::open(self.path()?).await?)
+    }
+
+    /// The model's path.
+    pub fn path(&self) -> Result<&Path> {
+        let files = "config.json, tokenizer.json, model.safetensors";
+        let missing =
+            || Error::Usage(format!("--model is missing; give a Hugging Face folder ({files}) or a .gguf file"));
+        self.model.as_deref().ok_or_else(missing)
+    }
+}
+
+impl DataArgs {
+    /// The data's path.
+    pub fn path(&self) -> Result<&Path> {
+        let missing = || Error::Usage("--data is missing; give a .jsonl file, or a folder with train.jsonl".into());
+        self.data.as_deref().ok_or_else(missing)
+    }
+
+    /// How rows become tokens for this model, which was made for texts of a certain length.
+    fn options(&self, model: &Opened) -> RowOptions {
+        RowOptions {
+            mask_prompt: self.mask_prompt,
+            max_seq_length: self.max_seq_length.min(model.source.config.max_position_embeddings),
+            eos_id: model.eos_id,
+        }
+    }
+
+    /// The rows of `text`, which stands in the file `place`, as tokens. Says how many had to be cut.
+    pub fn encode(&self, text: &str, place: &str, model: &Opened) -> Result<Dataset> {
+        let options = self.options(model);
+        let data = Dataset::from_jsonl(text, place, &model.tokenizer, model.template.as_ref(), &options)?;
+        for Example { input_ids, labels } in &data.examples {
+            let labels = labels.iter().filter_map(|label| u32::try_from(*label).ok());
+            model.check_ids(input_ids.iter().copied().chain(labels))?;
+        }
+        let (cut, rows) = (data.summary.truncated, data.summary.rows);
+        if cut > 0 {
+            let limit = options.max_seq_length;
+            let why = if limit < self.max_seq_length { "what the model takes" } else { "--max-seq-length" };
+            output::note(&format!("warning: {place}: {cut} of {rows} rows are cut after {limit} tokens ({why})"));
+        }
+        Ok(data)
+    }
+
+    /// All rows of a file; see [`encode`](Self::encode).
+    pub fn dataset(&self, file: &JsonlFile, model: &Opened) -> Result<Dataset> {
+        self.encode(&file.text, &file.place, model)
+    }
+}
+
+impl AdapterArgs {
+    /// Whether there is one.
+    pub fn is_given(&self) -> bool {
+        self.adapter_path.is_some()
+    }
+
+    /// Reads the adapter, if there is one, and checks it against `model`.
+    pub fn load(&self, model: &ModelConfig) -> Result<Option<StoredAdapter>> {
+        self.adapter_path.as_deref().map(|folder| StoredAdapter::load(folder, model)).transpose()
+    }
+}
+
+impl DeviceArgs {
+    /// Starts the device, and on a terminal says which one it is and why, unless `quiet`.
+    pub async fn select(&self, quiet: bool) -> Result<SelectedDevice> {
+        let device = device::select(self.device.parse()?).await?;
+        if !quiet {
+            output::status(&describe(&device));
+        }
+        Ok(device)
+    }
+}
+
+/// `gpu:0, Some GPU (Vulkan): the first real GPU`.
+pub fn describe(device: &SelectedDevice) -> String {
+    let info = &device.info;
+    format!("{}, {} ({}): {}", info.id, info.name, info.backend, device.reason)
+}
+
+/// A model that is ready for text; its weights are still where they were.
+pub struct Opened {
+    pub source: Source,
+    pub tokenizer: Tokenizer,
+    pub template: Option<ChatTemplate>,
+    /// Ends a text.
+    pub eos_id: Option<u32>,
+}
+
+impl Opened {
+    fn new(source: Source) -> Result<Self> {
+        let tokenizer =
+            Tokenizer::from_bytes(&source.assets.tokenizer_json, &format!("{}: tokenizer.json", source.name))?;
+        let (config, assets) = (&source.config, &source.assets);
+        // The tokenizer's settings name these tokens by text, the model's by id; either may be missing.
+        let special = |key: &str, id: Option<u32>| {
+            let settings = [&assets.tokenizer_config, &assets.special_tokens_map].into_iter().flatten();
+            let named = settings.map(|settings| &settings[key]).find_map(token_text).map(str::to_owned);
+            named.or_else(|| tokenizer.token(id?)).unwrap_or_default()
+        };
+        let bos = special("bos_token", config.bos_token_id);
+        let eos = special("eos_token", config.eos_token_ids.first().copied());
+        let template = assets.chat_template.as_deref();
+        let template = template.map(|template| ChatTemplate::new(template, &bos, &eos)).transpose()?;
+        let eos_id = tokenizer.token_id(&eos).or_else(|| config.eos_token_ids.first().copied());
+        Ok(Self { source, tokenizer, template, eos_id })
+    }
+
+    /// The token ids of `text`.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let ids = self.tokenizer.encode(text)?;
+        self.check_ids(ids.iter().copied())?;
+        Ok(ids)
+    }
+
+    /// An error if the model does not know all of `ids`: some tokenizers have more tokens than their model.
+    fn check_ids(&self, mut ids: impl Iterator<Item = u32>) -> Result<()> {
+        let known = self.source.config.vocab_size;
+        match ids.find(|id| *id as usize >= known) {
+            None => Ok(()),
+            Some(id) => {
+                let what = format!("the tokenizer gives token {id}, but the model knows only {known}");
+                Err(Error::model(&self.source.name, what))
+            }
+        }
+    }
+
+    /// Reads the weights onto `device`.
+    pub async fn load(&self, device: &SelectedDevice) -> Result<Model> {
+        Model::load(&self.source, &device.device, device.info.max_tensor_bytes).await
+    }
+}
+
+/// The text of a special token: a string, or an object that holds one.
+fn token_text(token: &Value) -> Option<&str> {
+    token.as_str().or_else(|| token["content"].as_str())
+}
+
+/// Moves an adapter to the device of its model.
+pub fn on_device(stored: StoredAdapter, model: &Model) -> Adapters {
+    let device = model.device();
+    let tensor = |values: Vec<f32>| {
+        let length = values.len();
+        Tensor::from_data(TensorData::new(values, [length]), &device)
+    };
+    let tensors = stored.values.into_iter().map(tensor).collect();
+    Adapters::new(&stored.config, &slots(&stored.config, &model.config), tensors, None)
+}
+
+/// An error unless the folder `path` can be written: there, or in the nearest folder above it. Leaves nothing behind.
+pub fn check_writable(path: &Path) -> Result<()> {
+    let above = path.ancestors().find(|above| above.exists()).unwrap_or(Path::new("."));
+    let probe = above.join(format!(".diablo-{}.tmp", std::process::id()));
+    std::fs::File::create_new(&probe)
+        .and_then(|_| std::fs::remove_file(&probe))
+        .map_err(|e| Error::io(path, "preparing the folder", e))
+}

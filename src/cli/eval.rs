@@ -1,0 +1,62 @@
+//! `diablo eval`: loss and perplexity of a model on data, with or without an adapter.
+
+use super::common::{self, AdapterArgs, DataArgs, DeviceArgs, ModelArgs};
+use super::output;
+use crate::data::{JsonlFile, load_rows};
+use crate::error::{Error, Result};
+use crate::eval::evaluate;
+use crate::train::{TrainConfig, TrainEvent};
+use std::path::Path;
+
+/// Measure loss and perplexity on data, with or without an adapter
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  diablo eval --model SmolLM2-135M-Instruct --data chats --mask-prompt
+  diablo eval --model SmolLM2-135M-Instruct --data chats --mask-prompt --adapter-path adapters")]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    adapter: AdapterArgs,
+    /// Rows in a batch
+    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().batch_size)]
+    batch_size: usize,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+impl Args {
+    pub async fn run(self, json: bool) -> Result<()> {
+        if self.batch_size == 0 {
+            return Err(Error::Usage("--batch-size is 0; expected 1 or more".into()));
+        }
+        let opened = self.model.open().await?;
+        let adapter = self.adapter.load(&opened.source.config)?;
+        let data = self.data.dataset(&rows(self.data.path()?)?, &opened)?;
+        let device = self.device.select(json).await?;
+        let model = opened.load(&device).await?;
+        let adapters = adapter.map(|adapter| common::on_device(adapter, &model));
+        let report = evaluate(&model, adapters.as_ref(), &data, self.batch_size, 0).await?;
+        if json {
+            return output::json(&TrainEvent::Eval(report));
+        }
+        let (loss, perplexity, tokens) = (report.loss, report.perplexity, output::thousands(report.tokens));
+        output::line(&format!("loss {loss:.4}  perplexity {perplexity:.2}  {tokens} tokens"))
+    }
+}
+
+/// The file at `path`; of a folder the test rows, else the validation rows, and says which.
+fn rows(path: &Path) -> Result<JsonlFile> {
+    if !path.is_dir() {
+        return Ok(load_rows(path)?.train);
+    }
+    let file = ["test.jsonl", "valid.jsonl"].map(|name| path.join(name)).into_iter().find(|file| file.exists());
+    let file = file.ok_or_else(|| {
+        let what = "no test.jsonl and no valid.jsonl in this folder; --data takes one of its files as well";
+        Error::data(path.display().to_string(), what)
+    })?;
+    output::note(&format!("evaluating {}", file.display()));
+    Ok(load_rows(file)?.train)
+}

@@ -1,0 +1,70 @@
+//! `diablo merge`: a model and its adapter as one model.
+
+use super::common::{AdapterArgs, ModelArgs};
+use super::{interrupt, output};
+use crate::adapter::export;
+use crate::error::{Error, Result};
+use crate::weights::FloatType;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::PathBuf;
+
+/// Add an adapter to its model and write a Hugging Face folder that other tools read
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  diablo merge --model SmolLM2-135M-Instruct --adapter-path adapters --save-path merged")]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    adapter: AdapterArgs,
+    /// Folder to write; must be new or empty
+    #[arg(long, value_name = "FOLDER")]
+    save_path: PathBuf,
+    /// Number format of the weights [default: the model's own; f32 if it is quantised]
+    #[arg(long, value_enum, value_name = "TYPE")]
+    dtype: Option<FloatType>,
+}
+
+impl Args {
+    pub async fn run(self, json: bool) -> Result<()> {
+        let opened = self.model.open().await?;
+        let adapter = self
+            .adapter
+            .load(&opened.source.config)?
+            .ok_or_else(|| Error::Usage("--adapter-path is missing; give the folder that finetune wrote".into()))?;
+        let dtype = self.dtype.unwrap_or_else(|| opened.source.base_dtype());
+        let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(0) };
+        let bar =
+            bar.with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} tensors").expect("a sound template"));
+        interrupt::watch("stopping; nothing is written")?;
+        let progress = |written: usize, all: usize| {
+            bar.set_length(all as u64);
+            bar.set_position(written as u64);
+            if interrupt::requested() { Err(Error::Interrupted) } else { Ok(()) }
+        };
+        let exported = export(&opened.source, &adapter, &self.save_path, dtype, progress).await;
+        bar.finish_and_clear();
+        exported?;
+        let path = self.save_path.display();
+        if json {
+            return output::json(
+                &serde_json::json!({"event": "done", "path": path.to_string(), "dtype": dtype.name()}),
+            );
+        }
+        output::line(&format!("merged model in {path} ({})", dtype.name()))
+    }
+}
+
+impl clap::ValueEnum for FloatType {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::F32, Self::F16, Self::BF16]
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::BF16 => "bf16",
+        }))
+    }
+}

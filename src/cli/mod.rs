@@ -1,0 +1,102 @@
+//! The command line: one file for each subcommand. They only read arguments, call the engine, and print.
+
+// Printing is what this module is for; the rest of the crate does not.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod bench;
+mod common;
+mod devices;
+mod eval;
+mod finetune;
+mod generate;
+mod interrupt;
+mod merge;
+mod output;
+mod preview;
+mod progress;
+
+use crate::error::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Fine-tune small language models on your own data: any GPU, or none; no Python, no CUDA.
+#[derive(Debug, Parser)]
+#[command(name = "diablo", version, arg_required_else_help = true, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Print one JSON object a line on standard output, and nothing else there
+    #[arg(long, global = true, display_order = 1000)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "Examples:
+  diablo finetune --model SmolLM2-135M-Instruct --data train.jsonl
+  diablo generate --model SmolLM2-135M-Instruct --adapter-path adapters --prompt \"Hello\" --compare";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Finetune(finetune::Args),
+    Preview(preview::Args),
+    Generate(generate::Args),
+    Eval(eval::Args),
+    Merge(merge::Args),
+    Devices(devices::Args),
+    Bench(bench::Args),
+}
+
+impl Cli {
+    /// Reads the arguments of the process; wrong ones, `--help` and `--version` end it here.
+    pub fn parse_arguments() -> Self {
+        Self::parse()
+    }
+
+    /// Runs the command and says what went wrong, if anything did.
+    pub fn run(self) -> ExitCode {
+        match pollster::block_on(self.command.run(self.json)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) if output::reader_is_gone(&error) => ExitCode::SUCCESS,
+            Err(error) => {
+                output::failure(&error, self.json);
+                ExitCode::from(error.exit_code())
+            }
+        }
+    }
+}
+
+impl Command {
+    async fn run(self, json: bool) -> Result<()> {
+        match self {
+            Self::Finetune(args) => args.run(json).await,
+            Self::Preview(args) => args.run(json).await,
+            Self::Generate(args) => args.run(json).await,
+            Self::Eval(args) => args.run(json).await,
+            Self::Merge(args) => args.run(json).await,
+            Self::Devices(args) => args.run(json).await,
+            Self::Bench(args) => args.run(json).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_of_the_flags_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_flag_has_help() {
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            assert!(command.get_after_help().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} --{}", command.get_name(), argument.get_id());
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Which GPU or CPU computes, and what it allows.
+
+use crate::error::{Error, Result};
+use burn::tensor::{
+    Device, DeviceKind,
+    wgpu::{WgpuBackend, wgpu as gpu},
+};
+use serde::Serialize;
+
+/// What a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// This machine's processor, through the CPU backend.
+    Cpu,
+    /// A graphics card or integrated GPU.
+    Gpu,
+    /// A processor posing as a GPU (software Vulkan, SwiftShader, WARP): for tests; the CPU is faster.
+    Software,
+}
+
+/// One line of `diablo devices`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeviceInfo {
+    /// What `--device` takes: `cpu` or `gpu:N`.
+    pub id: String,
+    /// The device as it names itself.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// `Vulkan`, `Metal`, `Dx12`, `BrowserWebGpu`, or `Flex` for the CPU backend.
+    pub backend: String,
+    /// Driver and its version; empty where it does not tell.
+    pub driver: String,
+    /// Largest tensor it can bind, in bytes.
+    pub max_tensor_bytes: u64,
+}
+
+/// A device that is ready to compute.
+#[derive(Debug, Clone)]
+pub struct SelectedDevice {
+    /// Burn's handle.
+    pub device: Device,
+    /// What it is.
+    pub info: DeviceInfo,
+    /// Why this one was chosen, for people.
+    pub reason: String,
+}
+
+/// What `--device` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// A real GPU if there is one, else the CPU.
+    Auto,
+    /// The CPU backend.
+    Cpu,
+    /// The first GPU.
+    Gpu,
+    /// The GPU with this number, software ones included.
+    GpuNumber(usize),
+}
+
+impl std::str::FromStr for Request {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "gpu" => Ok(Self::Gpu),
+            _ => text.strip_prefix("gpu:").and_then(|n| n.parse().ok()).map(Self::GpuNumber).ok_or_else(|| {
+                Error::Usage(format!("--device is \"{text}\"; expected auto, cpu, gpu or gpu:N (see diablo devices)"))
+            }),
+        }
+    }
+}
+
+/// The CPU backend.
+pub fn cpu(reason: impl Into<String>) -> SelectedDevice {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let info = DeviceInfo {
+        id: "cpu".into(),
+        name: format!("CPU, {threads} threads"),
+        kind: Kind::Cpu,
+        backend: "Flex".into(),
+        driver: String::new(),
+        max_tensor_bytes: isize::MAX as u64,
+    };
+    SelectedDevice { device: Device::flex(), info, reason: reason.into() }
+}
+
+fn describe(id: String, info: &gpu::AdapterInfo, limits: &gpu::Limits) -> DeviceInfo {
+    let software = info.device_type == gpu::DeviceType::Cpu || info.name.to_lowercase().contains("swiftshader");
+    DeviceInfo {
+        id,
+        name: if info.name.is_empty() { "GPU".into() } else { info.name.clone() },
+        kind: if software { Kind::Software } else { Kind::Gpu },
+        backend: format!("{:?}", info.backend),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        max_tensor_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+    }
+}
+
+/// The browser's GPU.
+///
+/// # Errors
+/// If the browser has no WebGPU or gives no adapter.
+#[cfg(target_family = "wasm")]
+pub async fn select(_: Request) -> Result<SelectedDevice> {
+    // Few dispatches a submission, and the pages of the default memory configuration: both tried in the browser.
+    let (device, setup) = Device::wgpu_options()
+        .tasks_max(32)
+        .init_with_setup_async()
+        .await
+        .map_err(|e| Error::Device(format!("this browser gives no WebGPU device: {e}")))?;
+    let info = describe("gpu:0".into(), &setup.adapter.get_info(), &setup.device.limits());
+    Ok(SelectedDevice { device, info, reason: "the browser's GPU".into() })
+}
+
+#[cfg(not(target_family = "wasm"))]
+pub use native::{list, select};
+
+#[cfg(not(target_family = "wasm"))]
+mod native {
+    use super::*;
+
+    /// An adapter and how Burn is asked for it.
+    struct Found {
+        info: DeviceInfo,
+        kind: DeviceKind,
+        api: WgpuBackend,
+    }
+
+    /// Every GPU through Vulkan, Metal or DX12: real ones first, then software.
+    async fn find() -> Vec<Found> {
+        let backends = gpu::Backends::VULKAN | gpu::Backends::METAL | gpu::Backends::DX12;
+        let descriptor = gpu::InstanceDescriptor { backends, ..gpu::InstanceDescriptor::new_without_display_handle() };
+        let adapters = gpu::Instance::new(descriptor).enumerate_adapters(backends).await;
+        let mut seen: Vec<(gpu::Backend, gpu::DeviceType)> = Vec::new();
+        let mut found: Vec<Found> = adapters
+            .iter()
+            .filter_map(|adapter| {
+                let info = adapter.get_info();
+                // Burn counts the adapters of one API and kind from zero.
+                let key = (info.backend, info.device_type);
+                let index = seen.iter().filter(|other| **other == key).count();
+                seen.push(key);
+                let kind = match info.device_type {
+                    gpu::DeviceType::DiscreteGpu => DeviceKind::DiscreteGpu(index),
+                    gpu::DeviceType::IntegratedGpu => DeviceKind::IntegratedGpu(index),
+                    gpu::DeviceType::VirtualGpu => DeviceKind::VirtualGpu(index),
+                    gpu::DeviceType::Cpu if index == 0 => DeviceKind::Cpu,
+                    _ => return None,
+                };
+                let api = match info.backend {
+                    gpu::Backend::Vulkan => WgpuBackend::Vulkan,
+                    gpu::Backend::Metal => WgpuBackend::Metal,
+                    gpu::Backend::Dx12 => WgpuBackend::Dx12,
+                    _ => return None,
+                };
+                Some(Found { info: describe(String::new(), &info, &adapter.limits()), kind, api })
+            })
+            .collect();
+        found.sort_by_key(|found| match found.kind {
+            DeviceKind::DiscreteGpu(_) => 0,
+            DeviceKind::IntegratedGpu(_) => 1,
+            DeviceKind::VirtualGpu(_) => 2,
+            _ => 3,
+        });
+        for (number, found) in found.iter_mut().enumerate() {
+            found.info.id = format!("gpu:{number}");
+        }
+        found
+    }
+
+    /// Every device of this machine, as `--device` names them.
+    pub async fn list() -> Vec<DeviceInfo> {
+        let gpus = find().await.into_iter().map(|found| found.info);
+        gpus.chain([cpu("").info]).collect()
+    }
+
+    /// The device that `request` asks for, ready to compute.
+    ///
+    /// # Errors
+    /// If a GPU was asked for and there is none, or it does not start.
+    pub async fn select(request: Request) -> Result<SelectedDevice> {
+        if request == Request::Cpu {
+            return Ok(cpu("asked for"));
+        }
+        let mut found = find().await;
+        let chosen = match request {
+            Request::Auto => match found.iter().position(|found| found.info.kind == Kind::Gpu) {
+                Some(index) => index,
+                None if found.is_empty() => return Ok(cpu("no GPU found")),
+                None => return Ok(cpu("only a software GPU found, and the CPU backend is faster")),
+            },
+            Request::Gpu => 0,
+            Request::GpuNumber(index) => index,
+            Request::Cpu => unreachable!("answered above"),
+        };
+        if chosen >= found.len() {
+            let what = if let Request::GpuNumber(index) = request { format!("gpu:{index}") } else { "GPU".into() };
+            let there = found.iter().map(|found| found.info.id.as_str()).chain(["cpu"]).collect::<Vec<_>>().join(", ");
+            return Err(Error::Device(format!("no {what} on this machine; there is {there} (see diablo devices)")));
+        }
+        let Found { info, kind, api } = found.swap_remove(chosen);
+        let device = Device::wgpu_options()
+            .device_kind(kind)
+            .graphics_api(api)
+            .init_async()
+            .await
+            .map_err(|e| Error::Device(format!("{} ({}) does not start: {e}", info.id, info.name)))?;
+        let reason = if request == Request::Auto { "the first real GPU" } else { "asked for" };
+        Ok(SelectedDevice { device, info, reason: reason.into() })
+    }
+}

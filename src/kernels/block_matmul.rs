@@ -1,0 +1,254 @@
+//! `block_matmul`: the block-diagonal product of a DiaBlo adapter, and its gradients.
+//!
+//! `y[t, i·do + c] += Σ_b x[t, i·di + b] · d[i, b, c]` (arXiv 2506.03230, section 3; no scaling factor).
+
+use super::launch::{Form, Shader, contiguous, empty_like};
+use burn::backend::{
+    Autodiff, Backend, Dispatch, TensorMetadata,
+    autodiff::{
+        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+        grads::Gradients,
+        ops::{Backward, Ops, OpsKind},
+    },
+    backend_extension,
+    flex::Flex,
+    tensor::FloatTensor,
+    wgpu::{CubeBackend, CubeTensor},
+};
+use burn::tensor::{Shape, Tensor};
+
+mod twin;
+
+#[cfg(test)]
+mod tests;
+
+/// `y + x·diag(d)`, written over `y` where nothing else holds it.
+///
+/// `y: [tokens, n·do]`, `x: [tokens, n·di]`, `d: [n, di, do]`, all f32. Differentiable in all three.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn block_matmul(y: Tensor<2>, x: Tensor<2>, d: Tensor<3>) -> Tensor<2> {
+    let ([rows_y, d_out], [rows_x, d_in], [n, di, dd]) = (y.dims(), x.dims(), d.dims());
+    assert_eq!((rows_y, d_out, d_in), (rows_x, n * dd, n * di), "block_matmul: y {:?}, x {:?}, d {:?}", y.dims(), x.dims(), d.dims());
+    Tensor::from_dispatch(Dispatch::block_matmul(y.into_dispatch(), x.into_dispatch(), d.into_dispatch()))
+}
+
+/// The three products of a block-diagonal matrix, on primitives.
+#[backend_extension(Autodiff, Cube, Flex)]
+pub trait BlockMatmul: Backend {
+    /// `y + x·diag(d)`; see [`block_matmul`].
+    fn block_matmul(y: FloatTensor<Self>, x: FloatTensor<Self>, d: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// Gradient to the input: `g·diag(d)ᵀ`, `[tokens, n·di]` from `g: [tokens, n·do]`.
+    fn block_matmul_dx(g: FloatTensor<Self>, d: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// Gradient to the blocks: `x_iᵀ·g_i`, `[n, di, do]`, summed over tokens in a fixed order.
+    fn block_matmul_dd(x: FloatTensor<Self>, g: FloatTensor<Self>, n: usize) -> FloatTensor<Self>;
+}
+
+impl<B: BlockMatmul, C: CheckpointStrategy> BlockMatmul for Autodiff<B, C> {
+    fn block_matmul(y: FloatTensor<Self>, x: FloatTensor<Self>, d: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct BlockMatmulBackward;
+
+        impl<B: BlockMatmul> Backward<B, 3> for BlockMatmulBackward {
+            /// Input and blocks, each kept only where the other one's gradient asks for it.
+            type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>, usize);
+
+            fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let [node_y, node_x, node_d] = ops.parents;
+                let (x, d, n) = ops.state;
+                let g = grads.consume::<B>(&ops.node);
+                if let (Some(node), Some(d)) = (node_x, d) {
+                    grads.register::<B>(node.id, B::block_matmul_dx(g.clone(), d));
+                }
+                if let (Some(node), Some(x)) = (node_d, x) {
+                    grads.register::<B>(node.id, B::block_matmul_dd(x, g.clone(), n));
+                }
+                if let Some(node) = node_y {
+                    grads.register::<B>(node.id, g);
+                }
+            }
+        }
+
+        let (x_tracked, d_tracked) = (x.is_tracked(), d.is_tracked());
+        let n = d.primitive().shape()[0];
+        match BlockMatmulBackward.prepare::<C>([y.node(), x.node(), d.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let (y, x, d) = (y.into_primitive(), x.into_primitive(), d.into_primitive());
+                let state = (d_tracked.then(|| x.clone()), x_tracked.then(|| d.clone()), n);
+                prep.finish(state, B::block_matmul(y, x, d))
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::block_matmul(y.into_primitive(), x.into_primitive(), d.into_primitive()))
+            }
+        }
+    }
+
+    fn block_matmul_dx(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
+        super::no_second_derivative("block_matmul")
+    }
+
+    fn block_matmul_dd(_: FloatTensor<Self>, _: FloatTensor<Self>, _: usize) -> FloatTensor<Self> {
+        super::no_second_derivative("block_matmul")
+    }
+}
+
+impl BlockMatmul for Flex {
+    fn block_matmul(y: FloatTensor<Self>, x: FloatTensor<Self>, d: FloatTensor<Self>) -> FloatTensor<Self> {
+        twin::block_matmul(y, x, d)
+    }
+
+    fn block_matmul_dx(g: FloatTensor<Self>, d: FloatTensor<Self>) -> FloatTensor<Self> {
+        twin::block_matmul_dx(g, d)
+    }
+
+    fn block_matmul_dd(x: FloatTensor<Self>, g: FloatTensor<Self>, n: usize) -> FloatTensor<Self> {
+        twin::block_matmul_dd(x, g, n)
+    }
+}
+
+/// Uniform block of `block_matmul.wgsl`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct ProductParams {
+    pub tokens: u32,
+    pub blocks: u32,
+    /// Width of a block along the sum.
+    pub inner: u32,
+    /// Width of a block along the output.
+    pub outer: u32,
+    /// Elements of `d` from one inner index to the next, and from one outer index to the next.
+    pub inner_stride: u32,
+    pub outer_stride: u32,
+    /// 1: add to what `y` holds; 0: overwrite it.
+    pub accumulate: u32,
+    pub pad: u32,
+}
+
+/// Uniform block of `block_matmul_dd.wgsl`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct GradientParams {
+    pub tokens: u32,
+    pub blocks: u32,
+    pub d_in: u32,
+    pub d_out: u32,
+    /// Tokens that one split sums.
+    pub tokens_per_split: u32,
+    pub splits: u32,
+    pub pad0: u32,
+    pub pad1: u32,
+}
+
+/// Side of the square tile an invocation keeps in registers, in both forms and both shaders.
+const TILE: u32 = 4;
+
+/// `block_matmul.wgsl` for an output `outer` wide.
+pub(crate) fn product_shader(form: Form, outer: u32) -> Shader {
+    let (workgroup, depth) = match form {
+        Form::Register => ([8, 8, 1], 0),
+        Form::Workgroup => {
+            let x = outer.div_ceil(TILE).min(16);
+            let threads = if x >= 8 { 256 } else { 128 };
+            let y = (threads / x).min(64);
+            // Two staged tiles, in 16 KiB.
+            let depth = if (x + y) * TILE * 16 <= 4096 { 16 } else { 8 };
+            ([x, y, 1], depth)
+        }
+    };
+    let text = include_str!("../../shaders/block_matmul.wgsl");
+    Shader { name: "block_matmul", text, form, constants: vec![("DEPTH", depth)], workgroup }
+}
+
+/// `block_matmul_dd.wgsl` for blocks of `d_in × d_out`.
+pub(crate) fn gradient_shader(form: Form, d_in: u32, d_out: u32) -> Shader {
+    const STAGED_TOKENS: u32 = 16;
+    let workgroup = match form {
+        Form::Register => [8, 8, 1],
+        Form::Workgroup => {
+            let (x, y) = (d_out.div_ceil(TILE).min(16), d_in.div_ceil(TILE).min(16));
+            // Small blocks leave a workgroup nearly empty: let it sum several stretches of tokens side by side.
+            let fit = 4096 / (STAGED_TOKENS * (x + y) * TILE);
+            let z = (64 / (x * y)).clamp(1, fit.max(1)).min(64);
+            [x, y, z]
+        }
+    };
+    let text = include_str!("../../shaders/block_matmul_dd.wgsl");
+    Shader { name: "block_matmul_dd", text, form, constants: vec![("STAGED", STAGED_TOKENS)], workgroup }
+}
+
+/// Runs `shader`, a variant of `block_matmul.wgsl`: `y (+)= x·diag(d)`, or with `transposed` `x·diag(d)ᵀ`.
+fn launch_product(shader: Shader, y: &CubeTensor, x: &CubeTensor, d: &CubeTensor, transposed: bool, accumulate: bool) {
+    let [n, di, dd] = d.shape().dims::<3>();
+    let (inner, outer) = if transposed { (dd, di) } else { (di, dd) };
+    let (inner_stride, outer_stride) = if transposed { (1, dd) } else { (dd, 1) };
+    let params = ProductParams {
+        tokens: y.shape()[0] as u32,
+        blocks: n as u32,
+        inner: inner as u32,
+        outer: outer as u32,
+        inner_stride: inner_stride as u32,
+        outer_stride: outer_stride as u32,
+        accumulate: u32::from(accumulate),
+        pad: 0,
+    };
+    let [wx, wy, _] = shader.workgroup;
+    let across = match shader.form {
+        Form::Register => (params.blocks * params.outer.div_ceil(TILE)).div_ceil(wx),
+        Form::Workgroup => params.blocks * params.outer.div_ceil(TILE * wx),
+    };
+    shader.launch(&y.client, [across, params.tokens.div_ceil(TILE * wy), 1], &[x, d, y], params);
+}
+
+impl BlockMatmul for CubeBackend {
+    fn block_matmul(y: FloatTensor<Self>, x: FloatTensor<Self>, d: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (y, x, d) = (contiguous(y), contiguous(x), contiguous(d));
+        let y = if y.can_mut() { y } else { y.copy() };
+        let shader = product_shader(Form::of(&y.client), d.shape()[2] as u32);
+        launch_product(shader, &y, &x, &d, false, true);
+        y
+    }
+
+    fn block_matmul_dx(g: FloatTensor<Self>, d: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (g, d) = (contiguous(g), contiguous(d));
+        let [n, di, _] = d.shape().dims::<3>();
+        let dx = empty_like(&g, Shape::from([g.shape()[0], n * di]));
+        launch_product(product_shader(Form::of(&g.client), di as u32), &dx, &g, &d, true, false);
+        dx
+    }
+
+    fn block_matmul_dd(x: FloatTensor<Self>, g: FloatTensor<Self>, n: usize) -> FloatTensor<Self> {
+        let (x, g) = (contiguous(x), contiguous(g));
+        let ([tokens, d_in], [_, d_out]) = (x.shape().dims::<2>(), g.shape().dims::<2>());
+        let (di, dd) = (d_in / n, d_out / n);
+        let shader = gradient_shader(Form::of(&x.client), di as u32, dd as u32);
+        let [wx, wy, wz] = shader.workgroup;
+        let tiles_of = |tile_x: u32, tile_y: u32| n as u32 * (dd as u32).div_ceil(tile_x) * (di as u32).div_ceil(tile_y);
+        // Split the sum over tokens until there is work for the whole device; the splits are then added in order.
+        let (enough, tiles) = match shader.form {
+            Form::Register => (256, tiles_of(TILE, TILE)),
+            Form::Workgroup => (1024, tiles_of(TILE * wx, TILE * wy)),
+        };
+        let wanted = (enough / tiles.max(1)).clamp(1, (tokens as u32).div_ceil(64 * wz)) * wz;
+        let tokens_per_split = (tokens as u32).div_ceil(wanted);
+        let splits = wanted;
+        let params = GradientParams {
+            tokens: tokens as u32,
+            blocks: n as u32,
+            d_in: di as u32,
+            d_out: dd as u32,
+            tokens_per_split,
+            splits,
+            pad0: 0,
+            pad1: 0,
+        };
+        let partial = empty_like(&x, Shape::from([splits as usize, n * di * dd]));
+        let count = match shader.form {
+            Form::Register => [tiles.div_ceil(wx), splits.div_ceil(wy), 1],
+            Form::Workgroup => [tiles, splits / wz, 1],
+        };
+        shader.launch(&x.client, count, &[&x, &g, &partial], params);
+        let sum = if splits == 1 { partial } else { <Self as burn::backend::ops::FloatTensorOps<Self>>::float_sum_dim(partial, 0) };
+        <Self as burn::backend::ops::FloatTensorOps<Self>>::float_reshape(sum, Shape::from([n, di, dd]))
+    }
+}

@@ -1,0 +1,133 @@
+//! What the CPU twins share: access to tensors, run-time choice of the instruction set, and the register
+//! tile of the block products.
+
+use burn::backend::{
+    TensorMetadata,
+    flex::{FlexTensor, Layout},
+};
+use burn::tensor::{Bytes, DType, Shape};
+use pulp::Arch;
+
+/// The values of a contiguous f32 tensor.
+pub(crate) fn values(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice().expect("contiguous f32")
+}
+
+/// A tensor that is the whole of its storage, in order: `tensor` itself where it is, else a copy.
+/// What comes back may be written through `storage_mut`, which copies only where the storage is shared.
+pub(crate) fn owned(tensor: FlexTensor) -> FlexTensor {
+    let whole = tensor.is_contiguous() && tensor.bytes().len() == tensor.shape().num_elements() * size_of::<f32>();
+    if whole { tensor } else { tensor.to_contiguous() }
+}
+
+/// A tensor of `values` in order.
+pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape)), DType::F32)
+}
+
+/// `a·b + c`, fused where the instruction set has it; elsewhere a fused add would be a slow library call.
+#[inline(always)]
+pub(crate) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// Whether the chosen instruction set fuses multiply and add.
+pub(crate) fn has_fma(arch: Arch) -> bool {
+    // Everything but the scalar fallback does, on x86 (V3 means AVX2 and FMA) and on Arm.
+    cfg!(not(target_family = "wasm")) && !matches!(arch, Arch::Scalar)
+}
+
+/// A strided operand of [`tile`]: `data[offset + k·step + lane·lane_step]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Operand<'a> {
+    pub data: &'a [f32],
+    pub step: usize,
+    pub lane_step: usize,
+}
+
+/// `acc[r][c] = Σ_k a[k·a.step + r·a.lane_step] · b[k·b.step + c]`, an `R × C` tile kept in registers.
+#[inline(always)]
+pub(crate) fn tile<const FMA: bool, const R: usize, const C: usize>(
+    depth: usize,
+    a: Operand<'_>,
+    b: Operand<'_>,
+) -> [[f32; C]; R] {
+    debug_assert_eq!(b.lane_step, 1);
+    let mut acc = [[0.0f32; C]; R];
+    for k in 0..depth {
+        let row: &[f32; C] = b.data[k * b.step..][..C].try_into().expect("C long");
+        for r in 0..R {
+            let scale = a.data[k * a.step + r * a.lane_step];
+            for c in 0..C {
+                acc[r][c] = mul_add::<FMA>(scale, row[c], acc[r][c]);
+            }
+        }
+    }
+    acc
+}
+
+/// `e^x` to about two units in the last place, without a branch, so that loops over it are vectorised; 0 below −87
+/// (and for −∞). `x` must not be above 88, which holds for everything with its maximum taken off.
+///
+/// Range reduction to ±ln 2 / 2 and the minimax polynomial of the Cephes library.
+#[inline(always)]
+pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
+    // Adding it rounds to a whole number, which then stands in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    let shifted = mul_add::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = mul_add::<FMA>(n, -0.693_359_4, x);
+    let r = mul_add::<FMA>(n, 2.121_944_4e-4, r);
+    let mut p = 1.987_569_1e-4;
+    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+        p = mul_add::<FMA>(p, r, c);
+    }
+    let p = mul_add::<FMA>(p * r, r, r + 1.0);
+    let exponent = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+    let scale = f32::from_bits((exponent.wrapping_add(127) << 23) as u32);
+    if x < -87.0 { 0.0 } else { p * scale }
+}
+
+/// Running sums side by side: enough to be vectorised, and each rounds little.
+pub(crate) const LANES: usize = 16;
+
+/// `Σ f(a[i], b[i])`, in [`LANES`] running sums that are added at the end.
+#[inline(always)]
+pub(crate) fn sum2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| f(*a, *b)).sum::<f32>();
+    for (a, b) in a_chunks.zip(b_chunks) {
+        for lane in 0..LANES {
+            lanes[lane] += f(a[lane], b[lane]);
+        }
+    }
+    lanes.iter().sum::<f32>() + rest
+}
+
+/// The largest of `values`; −∞ for none.
+#[inline(always)]
+pub(crate) fn max(values: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest = chunks.remainder().iter().fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a });
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
+        }
+    }
+    lanes.iter().fold(rest, |a, b| if *b > a { *b } else { a })
+}
+
+/// Calls the `#[inline(always)]` function `$f::<FMA>` compiled for the instruction set that this machine has.
+macro_rules! dispatch {
+    ($f:ident($($argument:expr),*)) => {{
+        let arch = pulp::Arch::new();
+        if $crate::kernels::cpu::has_fma(arch) {
+            arch.dispatch(|| $f::<true>($($argument),*))
+        } else {
+            arch.dispatch(|| $f::<false>($($argument),*))
+        }
+    }};
+}
+pub(crate) use dispatch;

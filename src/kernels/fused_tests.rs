@@ -1,0 +1,130 @@
+//! The operations fused on the CPU against their compositions of plain Burn operations (values and gradients), and
+//! the arithmetic beneath them.
+
+use super::{causal_softmax, cpu, cross_entropy, rms_norm, rotary, swiglu};
+use crate::testing::{assert_close, random};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+fn leaf<const D: usize>(seed: u64, shape: [usize; D], scale: f32) -> Tensor<D> {
+    let values: Vec<f32> = random(seed, shape.iter().product()).iter().map(|v| v * scale).collect();
+    Tensor::<D>::from_data(TensorData::new(values, shape), &Device::flex()).autodiff().require_grad()
+}
+
+/// Output and gradients of `f` for the objective `Σ f(inputs) · g`.
+fn run<const D: usize, const E: usize>(inputs: &[Tensor<D>], f: impl Fn(&[Tensor<D>]) -> Tensor<E>) -> (Tensor<E>, Vec<Tensor<D>>) {
+    let out = f(inputs);
+    let g = leaf(99, out.dims(), 1.0).inner();
+    let mut grads = (out.clone() * g).sum().backward();
+    (out.inner(), inputs.iter().map(|x| x.grad_remove(&mut grads).expect("gradient")).collect())
+}
+
+fn compare<const D: usize, const E: usize>(
+    what: &str,
+    shapes: &[[usize; D]],
+    scale: f32,
+    fused: impl Fn(&[Tensor<D>]) -> Tensor<E>,
+    composed: impl Fn(&[Tensor<D>]) -> Tensor<E>,
+) {
+    let inputs = || shapes.iter().enumerate().map(|(i, shape)| leaf(i as u64 + 1, *shape, scale)).collect::<Vec<_>>();
+    let (ours, our_grads) = run(&inputs(), fused);
+    let (burns, burn_grads) = run(&inputs(), composed);
+    assert_close(ours, burns, 2e-6, what);
+    for (i, (ours, burns)) in our_grads.into_iter().zip(burn_grads).enumerate() {
+        assert_close(ours, burns, 2e-5, &format!("{what}: gradient {i}"));
+    }
+}
+
+#[test]
+fn causal_softmax_is_its_composition() {
+    for (rows, heads, length, start) in [(1, 1, 1, 0), (2, 3, 7, 0), (1, 2, 33, 0), (1, 2, 5, 12), (1, 3, 1, 40)] {
+        let shape = [[rows, heads, length, start + length]];
+        let what = format!("causal_softmax {shape:?}");
+        let fused = |x: &[Tensor<4>]| causal_softmax(x[0].clone(), 0.3, start);
+        compare(&what, &shape, 30.0, fused, |x| causal_softmax::composed(x[0].clone(), 0.3, start));
+    }
+}
+
+#[test]
+fn cross_entropy_is_its_composition_and_exact_over_many_classes() {
+    for (n, classes) in [(1, 1), (1, 3), (5, 17), (33, 1000), (3, 49_152)] {
+        let targets: Vec<i32> = (0..n).map(|i| ((i * 7919) % classes) as i32).collect();
+        let target = || Tensor::<1, Int>::from_data(targets.as_slice(), &Device::flex());
+        let fused = |x: &[Tensor<2>]| cross_entropy(x[0].clone(), target());
+        compare("cross_entropy", &[[n, classes]], 10.0, fused, |x| cross_entropy::composed(x[0].clone(), target()));
+
+        let logits: Vec<f32> = random(1, n * classes).iter().map(|v| v * 10.0).collect();
+        let exact: f64 = logits
+            .chunks(classes)
+            .zip(&targets)
+            .map(|(row, target)| {
+                row.iter().map(|v| f64::from(*v).exp()).sum::<f64>().ln() - f64::from(row[*target as usize])
+            })
+            .sum();
+        let x = Tensor::<2>::from_data(TensorData::new(logits, [n, classes]), &Device::flex());
+        let ours = cross_entropy(x, target()).into_data().try_into_vec::<f32>().expect("f32")[0];
+        assert!((f64::from(ours) - exact).abs() <= 5e-7 * exact.abs().max(1.0), "{ours} instead of {exact}");
+    }
+}
+
+#[test]
+fn rms_norm_is_its_composition() {
+    for (n, width) in [(1, 1), (3, 5), (17, 64), (35, 576)] {
+        for scale in [1.0f32, 3000.0] {
+            // Over one value the gradient is nothing but the trace that eps leaves.
+            let eps = if width == 1 { f64::from(scale * scale) } else { 1e-5 };
+            let weight = || leaf(5, [width], 1.0);
+            let fused = |x: &[Tensor<2>]| rms_norm(x[0].clone(), weight(), eps);
+            compare("rms_norm", &[[n, width]], scale, fused, |x| rms_norm::composed(x[0].clone(), weight(), eps));
+            let x = || leaf(6, [n, width], scale);
+            let fused = |w: &[Tensor<1>]| rms_norm(x(), w[0].clone(), eps);
+            compare("rms_norm", &[[width]], 1.0, fused, |w| rms_norm::composed(x(), w[0].clone(), eps));
+        }
+    }
+}
+
+#[test]
+fn rotary_is_its_composition() {
+    for (rows, length, heads, half) in [(1, 1, 1, 1), (2, 5, 3, 4), (3, 17, 2, 32)] {
+        let table = |seed| leaf(seed, [length, half], 1.0).inner();
+        let shape = [[rows * length, heads * 2 * half]];
+        let fused = |x: &[Tensor<2>]| rotary(x[0].clone(), table(7), table(8));
+        compare("rotary", &shape, 1.0, fused, |x| rotary::composed(x[0].clone(), table(7), table(8)));
+    }
+}
+
+#[test]
+fn swiglu_is_its_composition() {
+    for (n, width) in [(1, 1), (3, 7), (19, 1001)] {
+        let shapes = [[n, width], [n, width]];
+        let fused = |x: &[Tensor<2>]| swiglu(x[0].clone(), x[1].clone());
+        compare("swiglu", &shapes, 40.0, fused, |x| swiglu::composed(x[0].clone(), x[1].clone()));
+    }
+}
+
+#[test]
+fn exp_is_exact_to_two_units_and_ends_at_zero() {
+    let mut worst = 0.0f64;
+    for i in 0..2_000_000 {
+        let x = -87.0 + 175.0 * i as f32 / 2e6;
+        let exact = f64::from(x).exp();
+        for ours in [cpu::exp::<false>(x), cpu::exp::<true>(x)] {
+            worst = worst.max((f64::from(ours) - exact).abs() / exact);
+        }
+    }
+    assert!(worst < 2.4e-7, "relative error {worst:.2e}");
+    for x in [-87.1, -1e4, f32::NEG_INFINITY] {
+        assert_eq!(cpu::exp::<true>(x), 0.0);
+    }
+    assert_eq!(cpu::exp::<true>(0.0), 1.0);
+    assert!(cpu::exp::<true>(f32::NAN).is_nan());
+}
+
+#[test]
+fn sums_and_maxima_of_any_length() {
+    for len in [0, 1, 15, 16, 17, 100] {
+        let values = random(len as u64, len);
+        let exact: f64 = values.iter().map(|v| f64::from(*v)).sum();
+        assert!((f64::from(cpu::sum2(&values, &values, |a, _| a)) - exact).abs() < 1e-5);
+        assert_eq!(cpu::max(&values), values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    }
+}

@@ -1,0 +1,132 @@
+//! `swiglu` (arXiv 2002.05202): `silu(gate) · up` in one pass, and its gradients.
+
+use super::cpu::{dispatch, exp, owned, tensor, values};
+use burn::backend::{
+    Autodiff, Backend, Dispatch, TensorMetadata,
+    autodiff::{
+        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+        grads::Gradients,
+        ops::{Backward, Ops, OpsKind},
+    },
+    backend_extension,
+    flex::Flex,
+    tensor::FloatTensor,
+};
+use burn::tensor::{Tensor, activation::silu};
+use rayon::prelude::*;
+
+/// `gate / (1 + e^−gate) · up`, both `[n, width]`.
+pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    if super::on_cpu(&gate.device()) {
+        return Tensor::from_dispatch(Dispatch::swiglu(gate.into_dispatch(), up.into_dispatch()));
+    }
+    composed(gate, up)
+}
+
+/// The same from plain Burn operations: what GPUs run, and an oracle for the fused form.
+pub(crate) fn composed(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    silu(gate) * up
+}
+
+/// The activation, on primitives.
+#[backend_extension(Autodiff, Flex)]
+pub trait SwiGlu: Backend {
+    /// See [`swiglu`].
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// Gradients to gate and up from `g`; with s = sigmoid(gate), `g·up·s·(1 + gate·(1 − s))` and `g·gate·s`.
+    fn swiglu_backward(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+}
+
+impl<B: SwiGlu, C: CheckpointStrategy> SwiGlu for Autodiff<B, C> {
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct SwiGluBackward;
+
+        impl<B: SwiGlu> Backward<B, 2> for SwiGluBackward {
+            type State = (FloatTensor<B>, FloatTensor<B>);
+
+            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let [node_gate, node_up] = ops.parents;
+                let (gate, up) = ops.state;
+                let g = grads.consume::<B>(&ops.node);
+                let (d_gate, d_up) = B::swiglu_backward(gate, up, g);
+                if let Some(node) = node_gate {
+                    grads.register::<B>(node.id, d_gate);
+                }
+                if let Some(node) = node_up {
+                    grads.register::<B>(node.id, d_up);
+                }
+            }
+        }
+
+        match SwiGluBackward.prepare::<C>([gate.node(), up.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let (gate, up) = (gate.into_primitive(), up.into_primitive());
+                prep.finish((gate.clone(), up.clone()), B::swiglu(gate, up))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::swiglu(gate.into_primitive(), up.into_primitive())),
+        }
+    }
+
+    fn swiglu_backward(_: FloatTensor<Self>, _: FloatTensor<Self>, _: FloatTensor<Self>) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        super::no_second_derivative("swiglu")
+    }
+}
+
+/// Values a thread takes at a time.
+const CHUNK: usize = 1 << 14;
+
+impl SwiGlu for Flex {
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        let [n, width] = gate.shape().dims::<2>();
+        let (gate, up) = (gate.to_contiguous(), up.to_contiguous());
+        let mut y = vec![0.0; n * width];
+        let chunks = y.par_chunks_mut(CHUNK).zip(values(&gate).par_chunks(CHUNK)).zip(values(&up).par_chunks(CHUNK));
+        chunks.for_each(|((y, gate), up)| dispatch!(forward(y, gate, up)));
+        tensor(y, [n, width])
+    }
+
+    fn swiglu_backward(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (mut gate, mut up, g) = (owned(gate), owned(up), g.to_contiguous());
+        let gate_chunks = gate.storage_mut::<f32>().par_chunks_mut(CHUNK);
+        let up_chunks = up.storage_mut::<f32>().par_chunks_mut(CHUNK);
+        gate_chunks.zip(up_chunks).zip(values(&g).par_chunks(CHUNK)).for_each(|((gate, up), g)| {
+            dispatch!(backward(gate, up, g));
+        });
+        (gate, up)
+    }
+}
+
+#[inline(always)]
+fn sigmoid<const FMA: bool>(x: f32) -> f32 {
+    // Of −|x|, so that the exponential stays below one on both sides.
+    let e = exp::<FMA>(-x.abs());
+    let small = e / (1.0 + e);
+    if x < 0.0 { small } else { 1.0 - small }
+}
+
+#[inline(always)]
+fn forward<const FMA: bool>(y: &mut [f32], gate: &[f32], up: &[f32]) {
+    for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
+        *y = gate * sigmoid::<FMA>(*gate) * up;
+    }
+}
+
+/// Writes the gradients over gate and up.
+#[inline(always)]
+fn backward<const FMA: bool>(gate: &mut [f32], up: &mut [f32], g: &[f32]) {
+    for ((gate, up), g) in gate.iter_mut().zip(up).zip(g) {
+        let s = sigmoid::<FMA>(*gate);
+        let d_gate = g * *up * s * (1.0 + *gate * (1.0 - s));
+        *up = g * *gate * s;
+        *gate = d_gate;
+    }
+}

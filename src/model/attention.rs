@@ -1,0 +1,74 @@
+//! Causal grouped-query self-attention (arXiv 2305.13245).
+
+use super::cache::{LayerCache, extend};
+use super::{Linear, Projection, RmsNorm, Rotary, Tokens};
+use crate::adapter::LayerAdapters;
+use crate::kernels::causal_softmax;
+use burn::tensor::Tensor;
+
+/// Projections and head counts of one layer's attention.
+#[derive(Debug, Clone)]
+pub struct Attention {
+    /// `hidden -> heads * head_dim`.
+    pub q: Linear,
+    /// `hidden -> kv_heads * head_dim`.
+    pub k: Linear,
+    /// `hidden -> kv_heads * head_dim`.
+    pub v: Linear,
+    /// `heads * head_dim -> hidden`.
+    pub o: Linear,
+    /// Norms of queries and keys per head, where the family has them.
+    pub qk_norm: Option<(RmsNorm, RmsNorm)>,
+    /// Width of a head.
+    pub head_dim: usize,
+}
+
+impl Attention {
+    /// `x: [rows * length, hidden]` to the same shape; with a `cache`, after what it holds.
+    pub fn forward(
+        &self,
+        x: Tensor<2>,
+        tokens: &Tokens,
+        rotary: &Rotary,
+        adapters: Option<&LayerAdapters>,
+        cache: Option<&mut LayerCache>,
+    ) -> Tensor<2> {
+        let adapter = |projection| adapters.and_then(|layer: &LayerAdapters| layer.get(projection));
+        let (rows, length, head_dim) = (tokens.rows, tokens.length, self.head_dim);
+        // [rows * length, heads * head_dim] -> [rows, heads, length, head_dim]
+        let heads = |y: Tensor<2>| {
+            let heads = y.dims()[1] / head_dim;
+            y.reshape([rows, length, heads, head_dim]).swap_dims(1, 2)
+        };
+        let (q_norm, k_norm) = (self.qk_norm.as_ref().map(|n| &n.0), self.qk_norm.as_ref().map(|n| &n.1));
+        let q = normed(self.q.forward(x.clone(), adapter(Projection::Q)), q_norm, head_dim);
+        let k = normed(self.k.forward(x.clone(), adapter(Projection::K)), k_norm, head_dim);
+        let v = heads(self.v.forward(x, adapter(Projection::V)));
+        let (q, k) = (heads(rotary.apply(q)), heads(rotary.apply(k)));
+        let (k, v) = match cache {
+            None => (k, v),
+            Some(cache) => extend(cache, k, v),
+        };
+
+        // The query heads of a group share their keys: they stand one below the other, nothing is repeated.
+        let [_, kv_heads, seen, _] = k.dims();
+        let query_heads = q.dims()[1];
+        let group = query_heads / kv_heads;
+        let q = q.reshape([rows, kv_heads, group * length, head_dim]);
+        let scores = q.matmul(k.swap_dims(2, 3)).reshape([rows, query_heads, length, seen]);
+        let weights = causal_softmax(scores, (head_dim as f64).powf(-0.5), seen - length);
+        let weights = weights.reshape([rows, kv_heads, group * length, seen]);
+        let y = weights.matmul(v).reshape([rows, query_heads, length, head_dim]);
+        let y = y.swap_dims(1, 2).reshape([rows * length, query_heads * head_dim]);
+        self.o.forward(y, adapter(Projection::O))
+    }
+}
+
+/// Normalises every head of `x: [n, heads * head_dim]` on its own, where there is a norm.
+fn normed(x: Tensor<2>, norm: Option<&RmsNorm>, head_dim: usize) -> Tensor<2> {
+    let [n, width] = x.dims();
+    match norm {
+        None => x,
+        Some(norm) => norm.forward(x.reshape([n * width / head_dim, head_dim])).reshape([n, width]),
+    }
+}

@@ -1,0 +1,91 @@
+//! From a source on disk to a model on a device, tensor by tensor.
+
+use super::{Attention, Layer, Linear, Mlp, Model, ModelConfig, Projection, RmsNorm};
+use crate::error::{Error, Result};
+use crate::source::Source;
+use burn::tensor::{Device, Tensor, TensorData};
+
+impl Model {
+    /// Reads all weights of `source` as f32 onto `device`, one at a time; `max_tensor_bytes` is what the device
+    /// allows in one buffer.
+    ///
+    /// # Errors
+    /// If the source breaks its format, or a tensor does not fit into one buffer.
+    pub async fn load(source: &Source, device: &Device, max_tensor_bytes: u64) -> Result<Self> {
+        let loader = Loader { source, device, max_tensor_bytes };
+        let config = source.config.clone();
+        let mut layers = Vec::with_capacity(config.num_hidden_layers);
+        for index in 0..config.num_hidden_layers {
+            layers.push(loader.layer(&config, index).await?);
+        }
+        Ok(Self {
+            embedding: loader.tensor("model.embed_tokens.weight").await?,
+            norm: loader.norm("model.norm.weight", &config).await?,
+            head: if config.tie_word_embeddings { None } else { Some(loader.tensor("lm_head.weight").await?) },
+            layers,
+            config,
+        })
+    }
+}
+
+struct Loader<'a> {
+    source: &'a Source,
+    device: &'a Device,
+    max_tensor_bytes: u64,
+}
+
+impl Loader<'_> {
+    async fn tensor<const D: usize>(&self, name: &str) -> Result<Tensor<D>> {
+        let wrong = |what: String| Error::model(format!("{}: {name}", self.source.name), what);
+        let shape = self.source.shape(name).ok_or_else(|| wrong("is missing".into()))?;
+        let shape: [usize; D] = shape.try_into().map_err(|_| wrong(format!("has shape {shape:?}, expected {D} dimensions")))?;
+        let bytes = shape.iter().product::<usize>() as u64 * 4;
+        if bytes > self.max_tensor_bytes {
+            let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+            return Err(Error::Device(format!(
+                "{name} takes {} MiB, and this device allows {} MiB in one buffer; use --device cpu or a smaller model",
+                mib(bytes),
+                mib(self.max_tensor_bytes)
+            )));
+        }
+        let values = self.source.read_f32(name).await?;
+        Ok(Tensor::from_data(TensorData::new(values, shape), self.device))
+    }
+
+    async fn norm(&self, name: &str, config: &ModelConfig) -> Result<RmsNorm> {
+        Ok(RmsNorm { weight: self.tensor(name).await?, eps: config.rms_norm_eps })
+    }
+
+    async fn linear(&self, layer: usize, projection: Projection, bias: bool) -> Result<Linear> {
+        let path = projection.path(layer);
+        let bias = if bias { Some(self.tensor(&format!("{path}.bias")).await?) } else { None };
+        Ok(Linear { weight: self.tensor(&format!("{path}.weight")).await?, bias })
+    }
+
+    async fn layer(&self, config: &ModelConfig, index: usize) -> Result<Layer> {
+        let name = |part: &str| format!("model.layers.{index}.{part}.weight");
+        let qk_norm = if config.qk_norm {
+            let [q, k] = ["self_attn.q_norm", "self_attn.k_norm"].map(name);
+            Some((self.norm(&q, config).await?, self.norm(&k, config).await?))
+        } else {
+            None
+        };
+        Ok(Layer {
+            input_norm: self.norm(&name("input_layernorm"), config).await?,
+            attention: Attention {
+                q: self.linear(index, Projection::Q, config.qkv_bias).await?,
+                k: self.linear(index, Projection::K, config.qkv_bias).await?,
+                v: self.linear(index, Projection::V, config.qkv_bias).await?,
+                o: self.linear(index, Projection::O, false).await?,
+                qk_norm,
+                head_dim: config.head_dim,
+            },
+            post_attention_norm: self.norm(&name("post_attention_layernorm"), config).await?,
+            mlp: Mlp {
+                gate: self.linear(index, Projection::Gate, false).await?,
+                up: self.linear(index, Projection::Up, false).await?,
+                down: self.linear(index, Projection::Down, false).await?,
+            },
+        })
+    }
+}

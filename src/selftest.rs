@@ -1,0 +1,141 @@
+//! A check that a device computes what it should: every kernel against its CPU twin, and a toy training run.
+//!
+//! In a browser a shader that fails validation is skipped in silence, so nothing else may be trusted before this.
+
+use crate::adapter::{AdapterConfig, Method};
+use crate::data::Batch;
+use crate::error::Result;
+use crate::kernels::{AdamWStep, Form, adamw, block_matmul, global_norm};
+use crate::model::{Architecture, Model, ModelConfig, Projection};
+use crate::random::Random;
+use crate::train::{Schedule, TrainConfig, Trainer, read};
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::Serialize;
+
+/// How far a kernel is from its twin.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KernelCheck {
+    /// Name of the kernel.
+    pub name: &'static str,
+    /// `Register` or `Workgroup`.
+    pub form: String,
+    /// Distance to the twin, relative in norm.
+    pub error: f64,
+}
+
+/// Runs every kernel in both forms on `device` and on the CPU.
+///
+/// # Errors
+/// If the device is lost.
+pub async fn check_kernels(device: &Device) -> Result<Vec<KernelCheck>> {
+    let mut checks = Vec::new();
+    for form in Form::ALL {
+        Form::force(Some(form));
+        let result = check_form(device, form, &mut checks).await;
+        Form::force(None);
+        result?;
+    }
+    Ok(checks)
+}
+
+async fn check_form(device: &Device, form: Form, checks: &mut Vec<KernelCheck>) -> Result<()> {
+    let cpu = Device::flex();
+    // Odd sizes: no tile fits.
+    let (tokens, n, di, dd) = (37, 3, 9, 21);
+    let mut sums: Vec<(&'static str, f64, f64)> = Vec::new();
+    let mut compare = |name, ours: Vec<f32>, twin: Vec<f32>| {
+        let off = ours.iter().zip(&twin).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        // A result of another length, or one that is not a number, is as wrong as can be.
+        let off = if ours.len() == twin.len() { off } else { f64::INFINITY };
+        sums.push((name, off, twin.iter().map(|v| f64::from(*v).powi(2)).sum()));
+    };
+    let product = |device: &Device| {
+        let tensor = |seed, shape: [usize; 2]| random_tensor(seed, shape, device).autodiff().require_grad();
+        let (y, x) = (tensor(1, [tokens, n * dd]), tensor(2, [tokens, n * di]));
+        let d = random_tensor(3, [n, di, dd], device).autodiff().require_grad();
+        let out = block_matmul(y, x.clone(), d.clone());
+        let mut grads = (out.clone() * random_tensor(4, [tokens, n * dd], device)).sum().backward();
+        let taken = "every tracked input has a gradient";
+        (out.inner(), x.grad_remove(&mut grads).expect(taken), d.grad_remove(&mut grads).expect(taken))
+    };
+    let (ours, twin) = (product(device), product(&cpu));
+    compare("block_matmul", read(ours.0).await?, read(twin.0).await?);
+    compare("block_matmul", read(ours.1).await?, read(twin.1).await?);
+    compare("block_matmul_dd", read(ours.2).await?, read(twin.2).await?);
+
+    let optimizer = |device: &Device| {
+        let buffer = |seed| random_tensor(seed, [777], device);
+        let norm = global_norm(buffer(8));
+        let step = AdamWStep {
+            learning_rate: 0.1,
+            betas: [0.9, 0.999],
+            epsilon: 1e-8,
+            weight_decay: 0.1,
+            max_grad_norm: 1.0,
+            step: 3,
+        };
+        let [p, m, v] = adamw([buffer(5), buffer(6), buffer(7).square()], buffer(8), norm.clone(), step);
+        (Tensor::cat(vec![p, m, v], 0), norm)
+    };
+    let (ours, twin) = (optimizer(device), optimizer(&cpu));
+    compare("adamw", read(ours.0).await?, read(twin.0).await?);
+    compare("global_norm", read(ours.1).await?, read(twin.1).await?);
+    checks.extend(sums.into_iter().map(|(name, off, size)| KernelCheck {
+        name,
+        form: format!("{form:?}"),
+        error: (off / size).sqrt(),
+    }));
+    Ok(())
+}
+
+fn random_tensor<const D: usize>(seed: u64, shape: [usize; D], device: &Device) -> Tensor<D> {
+    let mut random = Random::new(seed);
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| 2.0 * random.next_f32() - 1.0).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// A model that is trained in a moment: two layers, grouped queries, rectangular everything.
+fn toy_config() -> ModelConfig {
+    ModelConfig {
+        architecture: Architecture::Llama,
+        vocab_size: 61,
+        hidden_size: 48,
+        intermediate_size: 72,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        head_dim: 12,
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        max_position_embeddings: 64,
+        qkv_bias: false,
+        qk_norm: false,
+        tie_word_embeddings: true,
+        eos_token_ids: vec![0],
+        bos_token_id: None,
+    }
+}
+
+/// Losses of a toy DiaBlo run: the same on every device, to rounding.
+///
+/// # Errors
+/// If the device is lost.
+pub async fn toy_losses(device: &Device, steps: usize) -> Result<Vec<f64>> {
+    let model = Model::random(toy_config(), device, 0.2, 3);
+    let adapter = AdapterConfig { method: Method::Diablo { blocks: 4 }, modules: Projection::DEFAULT.to_vec(), dropout: 0.0 };
+    let config = TrainConfig {
+        iters: steps.max(1),
+        learning_rate: 1e-2,
+        lr_schedule: Schedule::Constant,
+        ..TrainConfig::default()
+    };
+    let mut trainer = Trainer::new(model, "toy".into(), adapter, config)?;
+    let (rows, len) = (3, 13);
+    let input_ids: Vec<i32> = (0..rows * len).map(|at| ((at * at + 7 * (at / len)) % 61) as i32).collect();
+    let batch = [Batch { rows, len, labels: input_ids.clone(), input_ids, lengths: vec![len; rows] }];
+    let mut losses = Vec::with_capacity(steps);
+    for _ in 0..steps {
+        losses.push(trainer.step(&batch).await?.loss);
+    }
+    Ok(losses)
+}

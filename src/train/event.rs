@@ -1,0 +1,62 @@
+//! What a training run tells its front end.
+
+use serde::Serialize;
+
+/// One optimizer step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct StepReport {
+    /// From 1.
+    pub step: usize,
+    /// Mean loss of the step's target tokens, before its update.
+    pub loss: f64,
+    /// Global gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Tokens read, without padding.
+    pub tokens: usize,
+    /// Tokens read a second, over this step.
+    pub tokens_per_second: f64,
+}
+
+/// One evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct EvalReport {
+    /// Optimizer steps done before it; absent outside training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<usize>,
+    /// Mean loss of the target tokens.
+    pub loss: f64,
+    /// `exp(loss)`.
+    pub perplexity: f64,
+    /// Target tokens.
+    pub tokens: usize,
+}
+
+/// An event of a run; as JSON, an object with `"event"` beside the fields of the report.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum TrainEvent {
+    /// An optimizer step is done.
+    Step(StepReport),
+    /// The validation rows were evaluated.
+    Eval(EvalReport),
+    /// The adapter was saved.
+    Checkpoint {
+        /// Steps done.
+        step: usize,
+        /// Where it lies.
+        path: String,
+    },
+    /// The run is over.
+    Done {
+        /// Steps done.
+        steps: usize,
+        /// Loss of the last step.
+        loss: f64,
+        /// Whole time of the run.
+        seconds: f64,
+        /// Tokens read, without padding.
+        tokens: usize,
+    },
+}

@@ -1,0 +1,174 @@
+//! One optimizer step, from token ids to updated parameters.
+
+use super::config::TrainConfig;
+use super::event::StepReport;
+use super::parameters::{FlatGradient, Parameters, read};
+use crate::adapter::{AdapterConfig, Adapters, Dropout, Slot, StoredAdapter, slots};
+use crate::data::Batch;
+use crate::error::{Error, Result};
+use crate::kernels::AdamWStep;
+use crate::model::{Model, Targets, Tokens, next_token_loss};
+use burn::tensor::Tensor;
+use web_time::Instant;
+
+/// Trains one adapter on one model.
+#[derive(Debug)]
+pub struct Trainer {
+    model: Model,
+    base: String,
+    adapter: AdapterConfig,
+    config: TrainConfig,
+    parameters: Parameters,
+    step: usize,
+    /// Forward passes that drew a dropout mask.
+    passes: u64,
+}
+
+impl Trainer {
+    /// A fresh adapter on `model`, whose name is `base`.
+    ///
+    /// # Errors
+    /// If the adapter does not fit the model, or a setting makes no sense.
+    pub fn new(model: Model, base: String, adapter: AdapterConfig, config: TrainConfig) -> Result<Self> {
+        let adapter = adapter.checked(&model.config)?;
+        let config = config.checked()?;
+        let slots = slots(&adapter, &model.config);
+        let values: Vec<_> = slots.iter().map(|slot| slot.initial_values(config.seed)).collect();
+        let parameters = Parameters::new(slots, &values, &model.device());
+        Ok(Self { model, base, adapter, config, parameters, step: 0, passes: 0 })
+    }
+
+    /// The model beneath.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The settings of the run.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// Optimizer steps done.
+    pub fn steps_done(&self) -> usize {
+        self.step
+    }
+
+    /// Number of trained values.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters.slots().iter().map(Slot::len).sum()
+    }
+
+    /// The adapter as it stands, for evaluation and generation: no autodiff, no dropout.
+    pub fn adapters(&self) -> Adapters {
+        Adapters::new(&self.adapter, self.parameters.slots(), self.parameters.tensors(), None)
+    }
+
+    /// The adapter as it stands, to be saved.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub async fn stored(&self) -> Result<StoredAdapter> {
+        let values = self.values().await?;
+        Ok(StoredAdapter { config: self.adapter.clone(), base: self.base.clone(), values })
+    }
+
+    /// What is trained: names and shapes, in order.
+    pub fn slots(&self) -> &[Slot] {
+        self.parameters.slots()
+    }
+
+    /// The trained values, one list for each of [`Trainer::slots`].
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub async fn values(&self) -> Result<Vec<Vec<f32>>> {
+        self.parameters.values().await
+    }
+
+    /// Replaces the trained values and forgets the optimizer's moments.
+    ///
+    /// # Panics
+    /// If `values` are not one list for each slot, of its length.
+    pub fn set_values(&mut self, values: &[Vec<f32>]) {
+        self.parameters = Parameters::new(self.parameters.slots().to_vec(), values, &self.model.device());
+    }
+
+    /// Mean loss over the target tokens of `micro_batches`, and its gradient, one list for each slot; nothing is
+    /// updated.
+    ///
+    /// # Errors
+    /// If no token is left to predict, or the device is lost.
+    pub async fn gradient(&mut self, micro_batches: &[Batch]) -> Result<(f64, Vec<Vec<f32>>)> {
+        let (loss, gradient) = self.loss_and_gradient(micro_batches)?;
+        let gradient = self.parameters.unflatten(gradient).await?;
+        Ok((f64::from(read(loss).await?[0]), gradient))
+    }
+
+    /// One optimizer step over `micro_batches`: the loss is the mean over all their target tokens.
+    ///
+    /// # Errors
+    /// If no token is left to predict, the loss or the gradient is not finite (the parameters are then those
+    /// before the step), or the device is lost.
+    pub async fn step(&mut self, micro_batches: &[Batch]) -> Result<StepReport> {
+        let start = Instant::now();
+        let step = self.step + 1;
+        let (loss, gradient) = self.loss_and_gradient(micro_batches)?;
+        let learning_rate = self.config.learning_rate().at(step);
+        let norm = self.parameters.update(
+            gradient,
+            AdamWStep {
+                learning_rate,
+                betas: self.config.betas,
+                epsilon: self.config.epsilon,
+                weight_decay: self.config.weight_decay,
+                max_grad_norm: self.config.max_grad_norm,
+                step,
+            },
+        );
+        let [loss, grad_norm] = read(Tensor::cat(vec![loss, norm], 0)).await?[..] else {
+            return Err(Error::Device("reading from the device: not two values".into()));
+        };
+        for (value, what) in [(loss, "loss"), (grad_norm, "gradient norm")] {
+            if !value.is_finite() {
+                return Err(Error::NotFinite { step, what });
+            }
+        }
+        self.step = step;
+        let tokens = micro_batches.iter().map(Batch::tokens).sum();
+        Ok(StepReport {
+            step,
+            loss: f64::from(loss),
+            grad_norm: f64::from(grad_norm),
+            learning_rate,
+            tokens,
+            tokens_per_second: tokens as f64 / start.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Mean loss over the target tokens of `micro_batches`, `[1]`, and its gradient.
+    fn loss_and_gradient(&mut self, micro_batches: &[Batch]) -> Result<(Tensor<1>, FlatGradient)> {
+        let device = self.model.device();
+        let total: usize = micro_batches.iter().map(Batch::target_tokens).sum();
+        let mut sum: Option<(Tensor<1>, FlatGradient)> = None;
+        for batch in micro_batches {
+            // A micro-batch without targets adds nothing to the sum.
+            let Some(targets) = Targets::new(&batch.labels, batch.rows, &device) else { continue };
+            let leaves = self.parameters.leaves();
+            let dropout = Dropout::new(self.adapter.dropout, self.config.seed, self.passes);
+            self.passes += 1;
+            let adapters = Adapters::new(&self.adapter, self.parameters.slots(), leaves.clone(), dropout);
+            let tokens = Tokens::new(&batch.input_ids, batch.rows, &device);
+            let hidden = self.model.forward(&tokens, Some(&adapters), None);
+            drop(adapters);
+            let loss = next_token_loss(&self.model, hidden, &targets) / total as f64;
+            let mut grads = loss.backward();
+            let gradient = self.parameters.gather(leaves, &mut grads);
+            let loss = loss.inner();
+            sum = Some(match sum {
+                None => (loss, gradient),
+                Some((sum, gradients)) => (sum + loss, gradients.add(gradient)),
+            });
+        }
+        sum.ok_or_else(|| Error::data("batch", "every token is masked, so there is nothing to train on"))
+    }
+}

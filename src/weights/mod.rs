@@ -1,0 +1,39 @@
+//! Files of weights: what tensors they hold and where, and the number formats they use.
+//!
+//! [`safetensors`] and [`gguf`] read headers only. They check everything a header says against the size of the file
+//! before they believe it, so that reading a tensor later can fail only where the storage does. Values come from
+//! [`Storage`] by byte range and become f32 with [`TensorType::dequantize`].
+
+pub mod gguf;
+pub mod safetensors;
+
+mod storage;
+mod tensor_type;
+
+pub use storage::Storage;
+pub(crate) use storage::zeroed;
+pub use tensor_type::{FloatType, TensorType};
+
+use std::ops::Range;
+
+/// Where one tensor lies in its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// The number format, or the name of one that this crate does not read: no error before the tensor is needed.
+    pub ty: Result<TensorType, String>,
+    /// Outermost dimension first: `[out, in]` for a matrix.
+    pub shape: Vec<usize>,
+    /// Its bytes in the file: inside it, and as many as the format and the shape ask for.
+    pub range: Range<u64>,
+}
+
+/// `name` for a message: in quotes, without control characters, and not longer than fits on a line. Names come from
+/// files, and a hostile one would otherwise rewrite the terminal.
+pub(crate) fn quoted(name: &str) -> String {
+    const LONGEST: usize = 100;
+    let mut short: String = name.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    if name.chars().nth(LONGEST).is_some() {
+        short.push('…');
+    }
+    format!("\"{short}\"")
+}

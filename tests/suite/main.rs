@@ -1,0 +1,8 @@
+//! One binary for all integration tests: it is linked against the whole stack, so one is enough.
+
+mod cli;
+mod golden_smollm2;
+mod golden_tiny;
+mod identities;
+mod selftest;
+mod support;

@@ -1,0 +1,28 @@
+//! The start-up check, and a toy run that the browser test is compared with.
+
+use crate::support::*;
+use diablo::selftest::{check_kernels, toy_losses};
+use pollster::block_on;
+
+#[test]
+fn every_kernel_agrees_with_its_twin_on_this_gpu() {
+    let checks = block_on(check_kernels(&gpu().device)).expect("self-test");
+    assert_eq!(checks.len(), 2 * 5);
+    for check in checks {
+        assert!(check.error <= 1e-5, "{check:?}");
+    }
+}
+
+/// The same losses on the CPU and on the GPU path; written to `SMOKE_REFERENCE` for the browser to match.
+#[test]
+fn a_toy_learns_alike_everywhere() {
+    let cpu = block_on(toy_losses(&flex(), 10)).expect("toy");
+    let on_gpu = block_on(toy_losses(&gpu().device, 10)).expect("toy");
+    assert!(cpu[9] < cpu[0] - 0.1, "{cpu:?}");
+    for (cpu, gpu) in cpu.iter().zip(&on_gpu) {
+        assert!((cpu - gpu).abs() <= 1e-4 * cpu, "{cpu} on the CPU, {gpu} on the GPU");
+    }
+    if let Some(path) = std::env::var_os("SMOKE_REFERENCE") {
+        std::fs::write(path, serde_json::to_vec(&serde_json::json!({ "losses": cpu })).expect("JSON")).expect("write");
+    }
+}
