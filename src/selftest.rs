@@ -122,7 +122,8 @@ fn toy_config() -> ModelConfig {
 /// If the device is lost.
 pub async fn toy_losses(device: &Device, steps: usize) -> Result<Vec<f64>> {
     let model = Model::random(toy_config(), device, 0.2, 3);
-    let adapter = AdapterConfig { method: Method::Diablo { blocks: 4 }, modules: Projection::DEFAULT.to_vec(), dropout: 0.0 };
+    let adapter =
+        AdapterConfig { method: Method::Diablo { blocks: 4 }, modules: Projection::DEFAULT.to_vec(), dropout: 0.0 };
     let config = TrainConfig {
         iters: steps.max(1),
         learning_rate: 1e-2,

@@ -9,7 +9,8 @@ use std::sync::{Mutex, OnceLock};
 /// The first GPU of this machine, software ones included; `tests/run` installs one where there is none.
 pub(crate) fn gpu() -> Device {
     static GPU: OnceLock<Device> = OnceLock::new();
-    let start = || pollster::block_on(crate::device::select(crate::device::Request::Gpu)).expect("a GPU; see tests/run").device;
+    let start =
+        || pollster::block_on(crate::device::select(crate::device::Request::Gpu)).expect("a GPU; see tests/run").device;
     GPU.get_or_init(start).clone()
 }
 

@@ -78,9 +78,10 @@ impl AdapterConfig {
         }
         match self.method {
             Method::Diablo { blocks } => {
-                let misfit = self.modules.iter().find(|module| {
-                    blocks == 0 || module.size(model).iter().any(|size| !size.is_multiple_of(blocks))
-                });
+                let misfit = self
+                    .modules
+                    .iter()
+                    .find(|module| blocks == 0 || module.size(model).iter().any(|size| !size.is_multiple_of(blocks)));
                 if let Some(module) = misfit {
                     let [d_in, d_out] = module.size(model);
                     let fitting: Vec<_> = common_divisors(&self.modules, model).iter().map(usize::to_string).collect();
@@ -153,9 +154,9 @@ impl AdapterConfig {
             let value = config[key].as_u64().and_then(|n| usize::try_from(n).ok());
             value.ok_or_else(|| wrong(format!("\"{key}\" is {}; expected a whole number", config[key])))
         };
-        let listed = config["target_modules"]
-            .as_array()
-            .ok_or_else(|| wrong(format!("\"target_modules\" is {}; expected a list of names", config["target_modules"])))?;
+        let listed = config["target_modules"].as_array().ok_or_else(|| {
+            wrong(format!("\"target_modules\" is {}; expected a list of names", config["target_modules"]))
+        })?;
         let mut modules = listed
             .iter()
             .map(|name| Projection::from_name(name.as_str().unwrap_or_default()).map_err(|e| wrong(e.to_string())))

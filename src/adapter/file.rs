@@ -45,7 +45,8 @@ impl StoredAdapter {
         let metadata = HashMap::from([("format".into(), "pt".into()), (BASE_HASH.into(), shapes_hash(model))]);
         let weights =
             safetensors::serialize(views, Some(metadata)).map_err(|e| Error::adapter(WEIGHTS_FILE, e.to_string()))?;
-        let mut config = serde_json::to_vec_pretty(&self.config.to_json(&self.base, model)).expect("JSON of plain values");
+        let mut config =
+            serde_json::to_vec_pretty(&self.config.to_json(&self.base, model)).expect("JSON of plain values");
         config.push(b'\n');
         Ok([(WEIGHTS_FILE, weights), (CONFIG_FILE, config)])
     }
@@ -60,11 +61,14 @@ impl StoredAdapter {
         let json: serde_json::Value = serde_json::from_slice(config)
             .map_err(|e| Error::adapter(&config_place, format!("is not valid JSON: {e}")))?;
         let config = AdapterConfig::from_json(&json, &config_place)?;
-        let config = config.checked(model).map_err(|e| Error::adapter(&config_place, format!("{e}; is it an adapter for this model?")))?;
+        let config = config
+            .checked(model)
+            .map_err(|e| Error::adapter(&config_place, format!("{e}; is it an adapter for this model?")))?;
 
         let place = format!("{place}/{WEIGHTS_FILE}");
         let wrong = |what: String| Error::adapter(&place, what);
-        let (_, header) = SafeTensors::read_metadata(weights).map_err(|e| wrong(format!("is not a safetensors file: {e}")))?;
+        let (_, header) =
+            SafeTensors::read_metadata(weights).map_err(|e| wrong(format!("is not a safetensors file: {e}")))?;
         let in_header = header.metadata().as_ref().and_then(|metadata| metadata.get(BASE_HASH)).map(String::as_str);
         let hash = json[BASE_HASH].as_str().or(in_header);
         let base = json["base_model_name_or_path"].as_str().unwrap_or_default().to_owned();
@@ -73,7 +77,8 @@ impl StoredAdapter {
                 "the adapter was trained on another model (\"{base}\"): tensor names or shapes differ"
             )));
         }
-        let tensors = SafeTensors::deserialize(weights).map_err(|e| wrong(format!("is not a safetensors file: {e}")))?;
+        let tensors =
+            SafeTensors::deserialize(weights).map_err(|e| wrong(format!("is not a safetensors file: {e}")))?;
         let slots = slots(&config, model);
         if let Some(extra) = tensors.names().into_iter().find(|name| !slots.iter().any(|slot| slot.name == *name)) {
             return Err(wrong(format!("holds the tensor \"{extra}\", which {CONFIG_FILE} does not account for")));
@@ -131,7 +136,10 @@ mod native {
         pub fn load(folder: &Path, model: &ModelConfig) -> Result<Self> {
             let place = folder.display().to_string();
             if !folder.is_dir() {
-                return Err(Error::adapter(place, "no such adapter folder; --adapter-path takes the folder that finetune wrote"));
+                return Err(Error::adapter(
+                    place,
+                    "no such adapter folder; --adapter-path takes the folder that finetune wrote",
+                ));
             }
             let read = |name: &str| {
                 let path = folder.join(name);

@@ -2,8 +2,10 @@
 
 use super::{filled, seconds};
 use crate::error::Result;
+use crate::kernels::on_cpu;
 use crate::model::{ModelConfig, Projection};
 use burn::tensor::Device;
+use rayon::prelude::*;
 use serde::Serialize;
 
 /// What a device reaches at best.
@@ -13,11 +15,29 @@ pub struct Ceiling {
     pub matmul: Vec<(usize, usize, usize, f64)>,
     /// The rate at which all projections of a layer and the head together run, in GFLOP/s.
     pub matmul_gflops: f64,
-    /// Bytes read and written a second by a copying operation, in GB.
+    /// Bytes read and written a second in copying 64 MiB, in GB. A kernel whose data fits into a cache can beat it.
     pub copy_gb_per_second: f64,
 }
 
-/// Measures `x·Wᵀ` for every shape of the model at `tokens` rows, and an element-wise operation over 64 MiB.
+/// Values that are copied: 64 MiB, more than caches hold.
+const COPIED: usize = 1 << 24;
+
+/// Seconds to copy [`COPIED`] values on all of the device.
+fn copy_seconds(device: &Device) -> Result<f64> {
+    if on_cpu(device) {
+        // Burn's own element-wise operations run on one thread there, which is not what memory can do.
+        let from = vec![1.0f32; COPIED];
+        let mut to = vec![0.0f32; COPIED];
+        let part = COPIED.div_ceil(rayon::current_num_threads());
+        return seconds(device, || {
+            to.par_chunks_mut(part).zip(from.par_chunks(part)).for_each(|(to, from)| to.copy_from_slice(from));
+        });
+    }
+    let x = filled([COPIED], device);
+    seconds(device, || x.clone() + 1.0)
+}
+
+/// Measures `x·Wᵀ` for every shape of the model at `tokens` rows, and copying.
 ///
 /// # Errors
 /// If the device is lost.
@@ -39,9 +59,7 @@ pub fn measure_ceiling(config: &ModelConfig, tokens: usize, device: &Device) -> 
         operations += flop * count as f64;
         time += elapsed * count as f64;
     }
-    const ELEMENTS: usize = 1 << 24;
-    let x = filled([ELEMENTS], device);
-    let elapsed = seconds(device, || x.clone() + 1.0)?;
-    let copy_gb_per_second = (2 * 4 * ELEMENTS) as f64 / elapsed / 1e9;
+    let elapsed = copy_seconds(device)?;
+    let copy_gb_per_second = (2 * 4 * COPIED) as f64 / elapsed / 1e9;
     Ok(Ceiling { matmul, matmul_gflops: operations / time / 1e9, copy_gb_per_second })
 }

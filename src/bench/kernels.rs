@@ -35,7 +35,14 @@ struct Measure<'a> {
 }
 
 impl Measure<'_> {
-    fn add<T>(&mut self, kernel: &'static str, shape: String, flop: usize, values: usize, run: impl FnMut() -> T) -> Result<()> {
+    fn add<T>(
+        &mut self,
+        kernel: &'static str,
+        shape: String,
+        flop: usize,
+        values: usize,
+        run: impl FnMut() -> T,
+    ) -> Result<()> {
         let time = seconds(self.device, run)?;
         let (flop, bytes) = (flop as f64, 4.0 * values as f64);
         let limit = (flop / self.ceiling.matmul_gflops).max(bytes / self.ceiling.copy_gb_per_second) / 1e9;
@@ -64,12 +71,14 @@ pub fn measure_kernels(
 ) -> Result<Vec<KernelRate>> {
     let slots = slots(adapter, model);
     let mut measure = Measure { device, ceiling, rates: Vec::new() };
-    let mut shapes: Vec<&[usize]> = slots.iter().map(|slot| slot.shape.as_slice()).filter(|shape| shape.len() == 3).collect();
+    let mut shapes: Vec<&[usize]> =
+        slots.iter().map(|slot| slot.shape.as_slice()).filter(|shape| shape.len() == 3).collect();
     shapes.sort_unstable();
     shapes.dedup();
     for shape in shapes {
         let [n, di, dd] = [shape[0], shape[1], shape[2]];
-        let (x, g, d) = (filled([tokens, n * di], device), filled([tokens, n * dd], device), filled([n, di, dd], device));
+        let (x, g, d) =
+            (filled([tokens, n * di], device), filled([tokens, n * dd], device), filled([n, di, dd], device));
         let (input, output, blocks) = (tokens * n * di, tokens * n * dd, n * di * dd);
         let flop = 2 * tokens * blocks;
         let name = format!("T {tokens}, {n} blocks of {di} x {dd}");
@@ -90,7 +99,14 @@ pub fn measure_kernels(
     measure.add("global_norm", format!("{count} values"), 2 * count, count, || global_norm(gradient.clone()))?;
     let norm = global_norm(gradient.clone());
     let mut state = Some([filled([count], device), filled([count], device), filled([count], device).square()]);
-    let step = AdamWStep { learning_rate: 1e-3, betas: [0.9, 0.999], epsilon: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0, step: 1 };
+    let step = AdamWStep {
+        learning_rate: 1e-3,
+        betas: [0.9, 0.999],
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+        max_grad_norm: 1.0,
+        step: 1,
+    };
     measure.add("adamw", format!("{count} values"), 12 * count, 7 * count, || {
         state = state.take().map(|state| adamw(state, gradient.clone(), norm.clone(), step));
     })?;

@@ -40,7 +40,8 @@ fn median(times: &mut [f64]) -> f64 {
 
 /// A tensor with values that are neither zero nor special.
 fn filled<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
-    let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| ((i * 37) % 101) as f32 / 101.0 - 0.5).collect();
+    let values: Vec<f32> =
+        (0..shape.iter().product::<usize>()).map(|i| ((i * 37) % 101) as f32 / 101.0 - 0.5).collect();
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 

@@ -54,7 +54,8 @@ pub struct StepRate {
 pub async fn measure_step(model: &Model, adapter: AdapterConfig, setup: StepSetup) -> Result<StepRate> {
     let config = TrainConfig { iters: setup.warmup + setup.steps, ..TrainConfig::default() };
     let (method, modules) = (adapter.method, adapter.modules.clone());
-    let mut trainer = Trainer::new(model.clone(), "bench".into(), AdapterConfig { method, modules, dropout: 0.0 }, config)?;
+    let mut trainer =
+        Trainer::new(model.clone(), "bench".into(), AdapterConfig { method, modules, dropout: 0.0 }, config)?;
     let mut random = Random::new(1);
     let mut times = Vec::new();
     for step in 0..setup.warmup + setup.steps {
@@ -76,7 +77,11 @@ pub async fn measure_step(model: &Model, adapter: AdapterConfig, setup: StepSetu
     let step_seconds = median(&mut times);
     Ok(StepRate {
         method: method.name(),
-        mode: if trainer.slots().iter().any(|slot| slot.shape.first() == Some(&1) && slot.shape.len() == 3) { "dense" } else { "side" },
+        mode: if trainer.slots().iter().any(|slot| slot.shape.first() == Some(&1) && slot.shape.len() == 3) {
+            "dense"
+        } else {
+            "side"
+        },
         sequence: setup.sequence,
         batch_size: setup.batch_size,
         trainable_parameters: trainer.parameter_count(),

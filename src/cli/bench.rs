@@ -99,7 +99,10 @@ impl Args {
                     other => {
                         let known = ["diablo", "lora", "full"];
                         let hint = did_you_mean(other, known);
-                        return Err(Error::Usage(format!("unknown method \"{other}\"{hint}; known: {}", known.join(", "))));
+                        return Err(Error::Usage(format!(
+                            "unknown method \"{other}\"{hint}; known: {}",
+                            known.join(", ")
+                        )));
                     }
                 };
                 AdapterConfig { method, modules: modules.clone(), dropout: 0.0 }.checked(model)
@@ -156,7 +159,8 @@ impl Output {
 
     fn kernels(&self, rates: &[KernelRate]) -> Result<()> {
         if !self.json {
-            let heading = format!("{:<22}{:<34}{:>10}{:>10}{:>8}{:>8}", "kernel", "shape", "us", "GFLOP/s", "GB/s", "share");
+            let heading =
+                format!("{:<22}{:<34}{:>10}{:>10}{:>8}{:>8}", "kernel", "shape", "us", "GFLOP/s", "GB/s", "share");
             output::line(&format!("\n{}", output::Style::stdout().heading(&heading)))?;
         }
         for rate in rates {

@@ -21,7 +21,8 @@ use std::process::ExitCode;
 
 /// Fine-tune small language models on your own data: any GPU, or none; no Python, no CUDA.
 #[derive(Debug, Parser)]
-#[command(name = "diablo", version, arg_required_else_help = true, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "diablo", version, arg_required_else_help = true, args_override_self = true)]
+#[command(after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

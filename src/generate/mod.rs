@@ -25,7 +25,11 @@ pub async fn generate(
 ) -> Result<Vec<u32>> {
     let limit = model.config.max_position_embeddings;
     if prompt.is_empty() || prompt.len() >= limit {
-        return Err(Error::Usage(format!("the prompt has {} tokens; this model takes 1 to {}", prompt.len(), limit - 1)));
+        return Err(Error::Usage(format!(
+            "the prompt has {} tokens; this model takes 1 to {}",
+            prompt.len(),
+            limit - 1
+        )));
     }
     let device = model.device();
     let mut cache = Cache::new(model.config.num_hidden_layers);

@@ -1,6 +1,6 @@
 //! `adamw`: one optimizer step over a flat buffer, in place.
 
-use super::cpu::{dispatch, mul_add, owned, values};
+use super::cpu::{mul_add, owned, values, vectorised};
 use super::launch::{Form, Shader, contiguous, spread};
 use burn::backend::{
     Backend, Dispatch, TensorMetadata, backend_extension,
@@ -132,21 +132,22 @@ impl AdamW for Flex {
             tensor.storage_mut::<f32>().par_chunks_mut(CHUNK)
         }
         chunks(&mut p).zip(chunks(&mut m)).zip(chunks(&mut v)).zip(g.par_chunks(CHUNK)).for_each(|(((p, m), v), g)| {
-            dispatch!(update(p, m, v, g, clip, &params));
+            update(p, m, v, g, clip, &params);
         });
         (p, m, v)
     }
 }
 
-#[inline(always)]
-fn update<const FMA: bool>(p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], clip: f32, params: &Params) {
-    let step_size = params.learning_rate / params.correction1;
-    for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
-        let g = g * clip;
-        *m = mul_add::<FMA>(params.one_minus_beta1, g - *m, *m);
-        *v = params.beta2 * *v + params.one_minus_beta2 * g * g;
-        let denominator = v.sqrt() / params.correction2_sqrt + params.epsilon;
-        *p = params.keep * *p - step_size * (*m / denominator);
+vectorised! {
+    fn update(p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], clip: f32, params: &Params) {
+        let step_size = params.learning_rate / params.correction1;
+        for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+            let g = g * clip;
+            *m = mul_add::<FMA>(params.one_minus_beta1, g - *m, *m);
+            *v = params.beta2 * *v + params.one_minus_beta2 * g * g;
+            let denominator = v.sqrt() / params.correction2_sqrt + params.epsilon;
+            *p = params.keep * *p - step_size * (*m / denominator);
+        }
     }
 }
 

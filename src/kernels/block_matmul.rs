@@ -30,7 +30,14 @@ mod tests;
 /// If the shapes do not fit together.
 pub fn block_matmul(y: Tensor<2>, x: Tensor<2>, d: Tensor<3>) -> Tensor<2> {
     let ([rows_y, d_out], [rows_x, d_in], [n, di, dd]) = (y.dims(), x.dims(), d.dims());
-    assert_eq!((rows_y, d_out, d_in), (rows_x, n * dd, n * di), "block_matmul: y {:?}, x {:?}, d {:?}", y.dims(), x.dims(), d.dims());
+    assert_eq!(
+        (rows_y, d_out, d_in),
+        (rows_x, n * dd, n * di),
+        "block_matmul: y {:?}, x {:?}, d {:?}",
+        y.dims(),
+        x.dims(),
+        d.dims()
+    );
     Tensor::from_dispatch(Dispatch::block_matmul(y.into_dispatch(), x.into_dispatch(), d.into_dispatch()))
 }
 
@@ -223,7 +230,8 @@ impl BlockMatmul for CubeBackend {
         let (di, dd) = (d_in / n, d_out / n);
         let shader = gradient_shader(Form::of(&x.client), di as u32, dd as u32);
         let [wx, wy, wz] = shader.workgroup;
-        let tiles_of = |tile_x: u32, tile_y: u32| n as u32 * (dd as u32).div_ceil(tile_x) * (di as u32).div_ceil(tile_y);
+        let tiles_of =
+            |tile_x: u32, tile_y: u32| n as u32 * (dd as u32).div_ceil(tile_x) * (di as u32).div_ceil(tile_y);
         // Split the sum over tokens until there is work for the whole device; the splits are then added in order.
         let (enough, tiles) = match shader.form {
             Form::Register => (256, tiles_of(TILE, TILE)),
@@ -248,7 +256,11 @@ impl BlockMatmul for CubeBackend {
             Form::Workgroup => [tiles, splits / wz, 1],
         };
         shader.launch(&x.client, count, &[&x, &g, &partial], params);
-        let sum = if splits == 1 { partial } else { <Self as burn::backend::ops::FloatTensorOps<Self>>::float_sum_dim(partial, 0) };
+        let sum = if splits == 1 {
+            partial
+        } else {
+            <Self as burn::backend::ops::FloatTensorOps<Self>>::float_sum_dim(partial, 0)
+        };
         <Self as burn::backend::ops::FloatTensorOps<Self>>::float_reshape(sum, Shape::from([n, di, dd]))
     }
 }

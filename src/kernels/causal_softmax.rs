@@ -1,6 +1,6 @@
 //! `causal_softmax`: scale, causal mask and softmax of attention scores in one pass, and its gradient.
 
-use super::cpu::{dispatch, exp, max, owned, sum2, values};
+use super::cpu::{exp, max, owned, sum2, values, vectorised};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
@@ -29,7 +29,12 @@ pub(crate) fn composed(scores: Tensor<4>, scale: f64, start: usize) -> Tensor<4>
     let [_, _, length, seen] = scores.dims();
     let scores = scores * scale;
     // A single query, the last one, sees every key.
-    let masked = if length == 1 { scores } else { let mask = causal_mask(start, length, seen, &scores.device().inner()); scores + mask };
+    let masked = if length == 1 {
+        scores
+    } else {
+        let mask = causal_mask(start, length, seen, &scores.device().inner());
+        scores + mask
+    };
     softmax(masked, 3)
 }
 
@@ -46,7 +51,12 @@ pub trait CausalSoftmax: Backend {
     /// See [`causal_softmax`].
     fn causal_softmax(scores: FloatTensor<Self>, scale: f32, start: usize) -> FloatTensor<Self>;
     /// Gradient to the scores: `scale · p · (g − Σ p·g)`, row by row.
-    fn causal_softmax_backward(p: FloatTensor<Self>, g: FloatTensor<Self>, scale: f32, start: usize) -> FloatTensor<Self>;
+    fn causal_softmax_backward(
+        p: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        scale: f32,
+        start: usize,
+    ) -> FloatTensor<Self>;
 }
 
 impl<B: CausalSoftmax, C: CheckpointStrategy> CausalSoftmax for Autodiff<B, C> {
@@ -86,45 +96,52 @@ impl CausalSoftmax for Flex {
         let [_, _, length, seen] = scores.shape().dims::<4>();
         let mut scores = owned(scores);
         scores.storage_mut::<f32>().par_chunks_mut(length * seen).for_each(|head| {
-            dispatch!(forward_head(head, seen, scale, start));
+            forward_head(head, seen, scale, start);
         });
         scores
     }
 
-    fn causal_softmax_backward(p: FloatTensor<Self>, g: FloatTensor<Self>, scale: f32, start: usize) -> FloatTensor<Self> {
+    fn causal_softmax_backward(
+        p: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        scale: f32,
+        start: usize,
+    ) -> FloatTensor<Self> {
         let [_, _, length, seen] = p.shape().dims::<4>();
         let p = p.to_contiguous();
         let mut g = owned(g);
         let heads = g.storage_mut::<f32>().par_chunks_mut(length * seen).zip(values(&p).par_chunks(length * seen));
-        heads.for_each(|(g, p)| dispatch!(backward_head(g, p, seen, scale, start)));
+        heads.for_each(|(g, p)| backward_head(g, p, seen, scale, start));
         g
     }
 }
 
-#[inline(always)]
-fn forward_head<const FMA: bool>(head: &mut [f32], seen: usize, scale: f32, start: usize) {
-    for (t, row) in head.chunks_exact_mut(seen).enumerate() {
-        let (row, hidden) = row.split_at_mut((start + t + 1).min(seen));
-        let largest = max(row) * scale;
-        for value in row.iter_mut() {
-            *value = exp::<FMA>(*value * scale - largest);
+vectorised! {
+    fn forward_head(head: &mut [f32], seen: usize, scale: f32, start: usize) {
+        for (t, row) in head.chunks_exact_mut(seen).enumerate() {
+            let (row, hidden) = row.split_at_mut((start + t + 1).min(seen));
+            let largest = max(row) * scale;
+            for value in row.iter_mut() {
+                *value = exp::<FMA>(*value * scale - largest);
+            }
+            let norm = 1.0 / sum2(row, row, |a, _| a);
+            row.iter_mut().for_each(|value| *value *= norm);
+            hidden.fill(0.0);
         }
-        let norm = 1.0 / sum2(row, row, |a, _| a);
-        row.iter_mut().for_each(|value| *value *= norm);
-        hidden.fill(0.0);
     }
 }
 
-#[inline(always)]
-fn backward_head<const FMA: bool>(g: &mut [f32], p: &[f32], seen: usize, scale: f32, start: usize) {
-    for (t, (g, p)) in g.chunks_exact_mut(seen).zip(p.chunks_exact(seen)).enumerate() {
-        let visible = (start + t + 1).min(seen);
-        let (g, hidden) = g.split_at_mut(visible);
-        let p = &p[..visible];
-        let mean = sum2(p, g, |p, g| p * g);
-        for (g, p) in g.iter_mut().zip(p) {
-            *g = scale * p * (*g - mean);
+vectorised! {
+    fn backward_head(g: &mut [f32], p: &[f32], seen: usize, scale: f32, start: usize) {
+        for (t, (g, p)) in g.chunks_exact_mut(seen).zip(p.chunks_exact(seen)).enumerate() {
+            let visible = (start + t + 1).min(seen);
+            let (g, hidden) = g.split_at_mut(visible);
+            let p = &p[..visible];
+            let mean = sum2(p, g, |p, g| p * g);
+            for (g, p) in g.iter_mut().zip(p) {
+                *g = scale * p * (*g - mean);
+            }
+            hidden.fill(0.0);
         }
-        hidden.fill(0.0);
     }
 }

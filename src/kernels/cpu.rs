@@ -6,7 +6,6 @@ use burn::backend::{
     flex::{FlexTensor, Layout},
 };
 use burn::tensor::{Bytes, DType, Shape};
-use pulp::Arch;
 
 /// The values of a contiguous f32 tensor.
 pub(crate) fn values(tensor: &FlexTensor) -> &[f32] {
@@ -29,12 +28,6 @@ pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Fle
 #[inline(always)]
 pub(crate) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
-}
-
-/// Whether the chosen instruction set fuses multiply and add.
-pub(crate) fn has_fma(arch: Arch) -> bool {
-    // Everything but the scalar fallback does, on x86 (V3 means AVX2 and FMA) and on Arm.
-    cfg!(not(target_family = "wasm")) && !matches!(arch, Arch::Scalar)
 }
 
 /// A strided operand of [`tile`]: `data[offset + k·step + lane·lane_step]`.
@@ -119,15 +112,43 @@ pub(crate) fn max(values: &[f32]) -> f32 {
     lanes.iter().fold(rest, |a, b| if *b > a { *b } else { a })
 }
 
-/// Calls the `#[inline(always)]` function `$f::<FMA>` compiled for the instruction set that this machine has.
-macro_rules! dispatch {
-    ($f:ident($($argument:expr),*)) => {{
-        let arch = pulp::Arch::new();
-        if $crate::kernels::cpu::has_fma(arch) {
-            arch.dispatch(|| $f::<true>($($argument),*))
-        } else {
-            arch.dispatch(|| $f::<false>($($argument),*))
+/// Defines a function that is compiled once for every instruction set this crate knows and chooses at run time.
+///
+/// In the body `FMA` is a constant: whether multiply and add are fused there. What the body calls must be
+/// `#[inline(always)]`: compiled on its own it would be left with the least of all instruction sets.
+macro_rules! vectorised {
+    ($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$meta])*
+        fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn body<const FMA: bool>($($arg: $ty),*) $(-> $ret)? $body
+            struct Call<T>(T);
+            impl pulp::WithSimd for Call<($($ty,)*)> {
+                type Output = $crate::kernels::cpu::output!($($ret)?);
+                #[inline(always)]
+                fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
+                    let ($($arg,)*) = self.0;
+                    // Elsewhere a fused add would be a slow library call.
+                    if S::IS_SCALAR || cfg!(target_family = "wasm") {
+                        body::<false>($($arg),*)
+                    } else {
+                        body::<true>($($arg),*)
+                    }
+                }
+            }
+            pulp::Arch::new().dispatch(Call(($($arg,)*)))
         }
-    }};
+    };
 }
-pub(crate) use dispatch;
+pub(crate) use vectorised;
+
+/// The given type, or `()`.
+macro_rules! output {
+    () => {
+        ()
+    };
+    ($ty:ty) => {
+        $ty
+    };
+}
+pub(crate) use output;

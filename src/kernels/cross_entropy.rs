@@ -1,6 +1,6 @@
 //! `cross_entropy`: sum of `−log softmax(logits)[target]` over rows, and its gradient, without a copy of the logits.
 
-use super::cpu::{dispatch, exp, max, owned, tensor, values};
+use super::cpu::{exp, max, owned, tensor, values, vectorised};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
@@ -34,7 +34,11 @@ pub trait CrossEntropy: Backend {
     /// See [`cross_entropy`].
     fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self>;
     /// Gradient to the logits: `g · (softmax(logits) − one-hot(target))`, written over them where they are not shared.
-    fn cross_entropy_backward(logits: FloatTensor<Self>, targets: IntTensor<Self>, g: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn cross_entropy_backward(
+        logits: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        g: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
 }
 
 impl<B: CrossEntropy, C: CheckpointStrategy> CrossEntropy for Autodiff<B, C> {
@@ -76,19 +80,23 @@ impl CrossEntropy for Flex {
         let losses: Vec<f64> = values(&logits)
             .par_chunks(classes)
             .zip(targets.par_iter())
-            .map(|(row, target)| dispatch!(log_sum_exp(row)) - f64::from(row[*target]))
+            .map(|(row, target)| log_sum_exp(row) - f64::from(row[*target]))
             .collect();
         tensor(vec![losses.iter().sum::<f64>() as f32], [1])
     }
 
-    fn cross_entropy_backward(logits: FloatTensor<Self>, targets: IntTensor<Self>, g: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn cross_entropy_backward(
+        logits: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        g: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
         let [_, classes] = logits.shape().dims::<2>();
         let g = values(&g.to_contiguous())[0];
         let targets = indices(targets);
         let mut logits = owned(logits);
         logits.storage_mut::<f32>().par_chunks_mut(classes).zip(targets.par_iter()).for_each(|(row, target)| {
-            let norm = dispatch!(log_sum_exp(row)) as f32;
-            dispatch!(scaled_softmax(row, norm, g));
+            let norm = log_sum_exp(row) as f32;
+            scaled_softmax(row, norm, g);
             row[*target] -= g;
         });
         logits
@@ -98,17 +106,19 @@ impl CrossEntropy for Flex {
 /// Logits to reach before the sum of exponentials is carried over to f64: f32 alone is off by 1e-5 at 49,152 classes.
 const STRETCH: usize = 1024;
 
-#[inline(always)]
-fn log_sum_exp<const FMA: bool>(row: &[f32]) -> f64 {
-    let largest = max(row);
-    let sum: f64 = row.chunks(STRETCH).map(|part| f64::from(super::cpu::sum2(part, part, |x, _| exp::<FMA>(x - largest)))).sum();
-    sum.ln() + f64::from(largest)
+vectorised! {
+    fn log_sum_exp(row: &[f32]) -> f64 {
+        let largest = max(row);
+        let sum: f64 = row.chunks(STRETCH).map(|part| f64::from(super::cpu::sum2(part, part, |x, _| exp::<FMA>(x - largest)))).sum();
+        sum.ln() + f64::from(largest)
+    }
 }
 
-#[inline(always)]
-fn scaled_softmax<const FMA: bool>(row: &mut [f32], norm: f32, g: f32) {
-    for value in row {
-        *value = g * exp::<FMA>(*value - norm);
+vectorised! {
+    fn scaled_softmax(row: &mut [f32], norm: f32, g: f32) {
+        for value in row {
+            *value = g * exp::<FMA>(*value - norm);
+        }
     }
 }
 

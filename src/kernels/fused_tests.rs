@@ -11,7 +11,10 @@ fn leaf<const D: usize>(seed: u64, shape: [usize; D], scale: f32) -> Tensor<D> {
 }
 
 /// Output and gradients of `f` for the objective `Σ f(inputs) · g`.
-fn run<const D: usize, const E: usize>(inputs: &[Tensor<D>], f: impl Fn(&[Tensor<D>]) -> Tensor<E>) -> (Tensor<E>, Vec<Tensor<D>>) {
+fn run<const D: usize, const E: usize>(
+    inputs: &[Tensor<D>],
+    f: impl Fn(&[Tensor<D>]) -> Tensor<E>,
+) -> (Tensor<E>, Vec<Tensor<D>>) {
     let out = f(inputs);
     let g = leaf(99, out.dims(), 1.0).inner();
     let mut grads = (out.clone() * g).sum().backward();

@@ -30,7 +30,7 @@ impl GlobalNorm for Flex {
     fn global_norm(values: FloatTensor<Self>) -> FloatTensor<Self> {
         let values = values.to_contiguous();
         let values = self::values(&values);
-        
+
         let partial: Vec<f64> = values
             .par_chunks(STRETCH)
             .map(|stretch| stretch.iter().map(|v| f64::from(*v) * f64::from(*v)).sum())

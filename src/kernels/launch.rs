@@ -39,7 +39,8 @@ impl Form {
         let identity = &client.properties().identity;
         // Natively a software adapter has no card behind it; a browser only tells by name.
         let name = identity.name.to_lowercase();
-        let software = identity.physical.is_none() || ["swiftshader", "llvmpipe", "warp"].iter().any(|s| name.contains(s));
+        let software =
+            identity.physical.is_none() || ["swiftshader", "llvmpipe", "warp"].iter().any(|s| name.contains(s));
         if software { Self::Register } else { Self::Workgroup }
     }
 

@@ -37,7 +37,7 @@ mod fused_tests;
 mod tests;
 
 /// Whether tensors of `device` live on the CPU backend.
-fn on_cpu(device: &Device) -> bool {
+pub(crate) fn on_cpu(device: &Device) -> bool {
     device.clone().inner() == Device::flex()
 }
 

@@ -1,6 +1,6 @@
 //! `rms_norm` (arXiv 1910.07467) in one pass, and its gradient.
 
-use super::cpu::{dispatch, sum2, tensor, values};
+use super::cpu::{sum2, tensor, values, vectorised};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
@@ -35,7 +35,12 @@ pub trait RmsNorm: Backend {
     /// See [`rms_norm`].
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self>;
     /// Gradient to `x`: with r = 1 / sqrt(mean(x²) + eps) and h = g · weight, `r·h − x · r³ · mean(h·x)`.
-    fn rms_norm_dx(x: FloatTensor<Self>, weight: FloatTensor<Self>, g: FloatTensor<Self>, eps: f32) -> FloatTensor<Self>;
+    fn rms_norm_dx(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self>;
     /// Gradient to `weight`: `Σ g · x · r` over rows.
     fn rms_norm_dw(x: FloatTensor<Self>, g: FloatTensor<Self>, eps: f32) -> FloatTensor<Self>;
 }
@@ -89,18 +94,23 @@ impl RmsNorm for Flex {
         let (x, weight) = (values(&x), values(&weight));
         let mut y = vec![0.0; n * width];
         y.par_chunks_mut(ROWS * width).zip(x.par_chunks(ROWS * width)).for_each(|(y, x)| {
-            dispatch!(forward_rows(y, x, weight, eps));
+            forward_rows(y, x, weight, eps);
         });
         tensor(y, [n, width])
     }
 
-    fn rms_norm_dx(x: FloatTensor<Self>, weight: FloatTensor<Self>, g: FloatTensor<Self>, eps: f32) -> FloatTensor<Self> {
+    fn rms_norm_dx(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
         let [n, width] = x.shape().dims::<2>();
         let (x, weight, g) = (x.to_contiguous(), weight.to_contiguous(), g.to_contiguous());
         let (x, weight, g) = (values(&x), values(&weight), values(&g));
         let mut dx = vec![0.0; n * width];
         let rows = dx.par_chunks_mut(ROWS * width).zip(x.par_chunks(ROWS * width)).zip(g.par_chunks(ROWS * width));
-        rows.for_each(|((dx, x), g)| dispatch!(dx_rows(dx, x, weight, g, eps)));
+        rows.for_each(|((dx, x), g)| dx_rows(dx, x, weight, g, eps));
         tensor(dx, [n, width])
     }
 
@@ -121,28 +131,30 @@ fn inverse_rms(x: &[f32], eps: f32) -> f32 {
     1.0 / (sum2(x, x, |a, b| a * b) / x.len() as f32 + eps).sqrt()
 }
 
-#[inline(always)]
-fn forward_rows<const FMA: bool>(y: &mut [f32], x: &[f32], weight: &[f32], eps: f32) {
-    let width = weight.len();
-    for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-        let r = inverse_rms(x, eps);
-        for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
-            *y = x * r * w;
+vectorised! {
+    fn forward_rows(y: &mut [f32], x: &[f32], weight: &[f32], eps: f32) {
+        let width = weight.len();
+        for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+            let r = inverse_rms(x, eps);
+            for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
+                *y = x * r * w;
+            }
         }
     }
 }
 
-#[inline(always)]
-fn dx_rows<const FMA: bool>(dx: &mut [f32], x: &[f32], weight: &[f32], g: &[f32], eps: f32) {
-    let width = weight.len();
-    for ((dx, x), g) in dx.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(g.chunks_exact(width)) {
-        let r = inverse_rms(x, eps);
-        for ((h, g), w) in dx.iter_mut().zip(g).zip(weight) {
-            *h = g * w;
-        }
-        let along = r * r * r * sum2(dx, x, |h, x| h * x) / width as f32;
-        for (h, x) in dx.iter_mut().zip(x) {
-            *h = r * *h - x * along;
+vectorised! {
+    fn dx_rows(dx: &mut [f32], x: &[f32], weight: &[f32], g: &[f32], eps: f32) {
+        let width = weight.len();
+        for ((dx, x), g) in dx.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(g.chunks_exact(width)) {
+            let r = inverse_rms(x, eps);
+            for ((h, g), w) in dx.iter_mut().zip(g).zip(weight) {
+                *h = g * w;
+            }
+            let along = r * r * r * sum2(dx, x, |h, x| h * x) / width as f32;
+            for (h, x) in dx.iter_mut().zip(x) {
+                *h = r * *h - x * along;
+            }
         }
     }
 }

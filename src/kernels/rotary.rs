@@ -33,10 +33,7 @@ pub(crate) fn composed(x: Tensor<2>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<2
     let (first, second) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
     let table = |table: Tensor<2>| table.reshape([1, length, 1, half]);
     let (cos, sin) = (table(cos), table(sin));
-    let rotated = vec![
-        first.clone() * cos.clone() - second.clone() * sin.clone(),
-        second * cos + first * sin,
-    ];
+    let rotated = vec![first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin];
     Tensor::cat(rotated, 3).reshape([n, width])
 }
 

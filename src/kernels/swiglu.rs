@@ -1,6 +1,6 @@
 //! `swiglu` (arXiv 2002.05202): `silu(gate) · up` in one pass, and its gradients.
 
-use super::cpu::{dispatch, exp, owned, tensor, values};
+use super::cpu::{exp, owned, tensor, values, vectorised};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
@@ -72,7 +72,11 @@ impl<B: SwiGlu, C: CheckpointStrategy> SwiGlu for Autodiff<B, C> {
         }
     }
 
-    fn swiglu_backward(_: FloatTensor<Self>, _: FloatTensor<Self>, _: FloatTensor<Self>) -> (FloatTensor<Self>, FloatTensor<Self>) {
+    fn swiglu_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         super::no_second_derivative("swiglu")
     }
 }
@@ -86,7 +90,7 @@ impl SwiGlu for Flex {
         let (gate, up) = (gate.to_contiguous(), up.to_contiguous());
         let mut y = vec![0.0; n * width];
         let chunks = y.par_chunks_mut(CHUNK).zip(values(&gate).par_chunks(CHUNK)).zip(values(&up).par_chunks(CHUNK));
-        chunks.for_each(|((y, gate), up)| dispatch!(forward(y, gate, up)));
+        chunks.for_each(|((y, gate), up)| forward(y, gate, up));
         tensor(y, [n, width])
     }
 
@@ -99,7 +103,7 @@ impl SwiGlu for Flex {
         let gate_chunks = gate.storage_mut::<f32>().par_chunks_mut(CHUNK);
         let up_chunks = up.storage_mut::<f32>().par_chunks_mut(CHUNK);
         gate_chunks.zip(up_chunks).zip(values(&g).par_chunks(CHUNK)).for_each(|((gate, up), g)| {
-            dispatch!(backward(gate, up, g));
+            backward(gate, up, g);
         });
         (gate, up)
     }
@@ -113,20 +117,22 @@ fn sigmoid<const FMA: bool>(x: f32) -> f32 {
     if x < 0.0 { small } else { 1.0 - small }
 }
 
-#[inline(always)]
-fn forward<const FMA: bool>(y: &mut [f32], gate: &[f32], up: &[f32]) {
-    for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
-        *y = gate * sigmoid::<FMA>(*gate) * up;
+vectorised! {
+    fn forward(y: &mut [f32], gate: &[f32], up: &[f32]) {
+        for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
+            *y = gate * sigmoid::<FMA>(*gate) * up;
+        }
     }
 }
 
-/// Writes the gradients over gate and up.
-#[inline(always)]
-fn backward<const FMA: bool>(gate: &mut [f32], up: &mut [f32], g: &[f32]) {
-    for ((gate, up), g) in gate.iter_mut().zip(up).zip(g) {
-        let s = sigmoid::<FMA>(*gate);
-        let d_gate = g * *up * s * (1.0 + *gate * (1.0 - s));
-        *up = g * *gate * s;
-        *gate = d_gate;
+vectorised! {
+    /// Writes the gradients over gate and up.
+    fn backward(gate: &mut [f32], up: &mut [f32], g: &[f32]) {
+        for ((gate, up), g) in gate.iter_mut().zip(up).zip(g) {
+            let s = sigmoid::<FMA>(*gate);
+            let d_gate = g * *up * s * (1.0 + *gate * (1.0 - s));
+            *up = g * *gate * s;
+            *gate = d_gate;
+        }
     }
 }

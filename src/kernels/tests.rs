@@ -22,14 +22,16 @@ fn variants() -> Vec<Shader> {
 fn parse(shader: &Shader) -> naga::Module {
     let text = shader.wgsl();
     assert!(!text.contains("{{") && !text.contains("//#"), "{}: a template mark is left\n{text}", shader.name);
-    naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{} {:?}: {}", shader.name, shader.form, e.emit_to_string(&text)))
+    naga::front::wgsl::parse_str(&text)
+        .unwrap_or_else(|e| panic!("{} {:?}: {}", shader.name, shader.form, e.emit_to_string(&text)))
 }
 
 #[test]
 fn every_variant_is_valid_wgsl_within_webgpu_limits() {
     for shader in variants() {
         let module = parse(&shader);
-        let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty());
+        let mut validator =
+            naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty());
         validator.validate(&module).unwrap_or_else(|e| panic!("{} {:?}: {e:?}", shader.name, shader.form));
         let invocations: u32 = shader.workgroup.iter().product();
         assert!(invocations <= 256 && shader.workgroup[2] <= 64, "{} {:?}", shader.name, shader.workgroup);
@@ -40,7 +42,11 @@ fn every_variant_is_valid_wgsl_within_webgpu_limits() {
             .map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()))
             .sum();
         assert!(shared <= 16 << 10, "{} {:?} {:?}: {shared} bytes", shader.name, shader.form, shader.workgroup);
-        assert!(shader.form == Form::Workgroup || shared == 0, "{}: the register form has no shared memory", shader.name);
+        assert!(
+            shader.form == Form::Workgroup || shared == 0,
+            "{}: the register form has no shared memory",
+            shader.name
+        );
     }
 }
 

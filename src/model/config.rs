@@ -189,8 +189,15 @@ impl ModelConfig {
         if !self.head_dim.is_multiple_of(2) {
             return wrong(format!("\"head_dim\" is {}; the rotary embedding needs an even one", self.head_dim));
         }
-        if !(self.rms_norm_eps.is_finite() && self.rms_norm_eps >= 0.0 && self.rope_theta.is_finite() && self.rope_theta > 0.0) {
-            return wrong(format!("\"rms_norm_eps\" {} or \"rope_theta\" {} is out of range", self.rms_norm_eps, self.rope_theta));
+        if !(self.rms_norm_eps.is_finite()
+            && self.rms_norm_eps >= 0.0
+            && self.rope_theta.is_finite()
+            && self.rope_theta > 0.0)
+        {
+            return wrong(format!(
+                "\"rms_norm_eps\" {} or \"rope_theta\" {} is out of range",
+                self.rms_norm_eps, self.rope_theta
+            ));
         }
         Ok(self)
     }

@@ -38,7 +38,8 @@ impl Loader<'_> {
     async fn tensor<const D: usize>(&self, name: &str) -> Result<Tensor<D>> {
         let wrong = |what: String| Error::model(format!("{}: {name}", self.source.name), what);
         let shape = self.source.shape(name).ok_or_else(|| wrong("is missing".into()))?;
-        let shape: [usize; D] = shape.try_into().map_err(|_| wrong(format!("has shape {shape:?}, expected {D} dimensions")))?;
+        let shape: [usize; D] =
+            shape.try_into().map_err(|_| wrong(format!("has shape {shape:?}, expected {D} dimensions")))?;
         let bytes = shape.iter().product::<usize>() as u64 * 4;
         if bytes > self.max_tensor_bytes {
             let mib = |bytes: u64| bytes.div_ceil(1 << 20);

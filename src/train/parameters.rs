@@ -41,7 +41,9 @@ impl Parameters {
         let mut rest = values.iter().zip(&slots).peekable();
         while rest.peek().is_some() {
             let (mut ranges, mut buffer) = (Vec::new(), Vec::new());
-            while let Some((values, slot)) = rest.next_if(|(v, _)| buffer.is_empty() || buffer.len() + v.len() <= MAX_SEGMENT) {
+            while let Some((values, slot)) =
+                rest.next_if(|(v, _)| buffer.is_empty() || buffer.len() + v.len() <= MAX_SEGMENT)
+            {
                 assert_eq!(values.len(), slot.len(), "values of {}", slot.name);
                 ranges.push(buffer.len()..buffer.len() + values.len());
                 buffer.extend_from_slice(values);
@@ -101,7 +103,8 @@ impl Parameters {
     /// Where the norm is not finite nothing changes.
     pub fn update(&mut self, gradient: FlatGradient, step: AdamWStep) -> Tensor<1> {
         let norms: Vec<_> = gradient.0.iter().map(|g| global_norm(g.clone())).collect();
-        let norm = if norms.len() == 1 { norms.into_iter().next().expect("one") } else { global_norm(Tensor::cat(norms, 0)) };
+        let norm =
+            if norms.len() == 1 { norms.into_iter().next().expect("one") } else { global_norm(Tensor::cat(norms, 0)) };
         for (segment, gradient) in self.segments.iter_mut().zip(gradient.0) {
             let buffers = segment.buffers.take().expect("no step is running");
             segment.buffers = Some(adamw(buffers, gradient, norm.clone(), step));

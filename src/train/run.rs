@@ -33,7 +33,12 @@ pub trait Observer {
 /// # Errors
 /// Whatever a step, the observer or the device fails with; [`Error::Interrupted`] after a requested stop, with
 /// the adapter saved. Where the loss stops being finite, the last good adapter is saved first.
-pub async fn run(trainer: &mut Trainer, train: &Dataset, valid: Option<&Dataset>, observer: &mut dyn Observer) -> Result<()> {
+pub async fn run(
+    trainer: &mut Trainer,
+    train: &Dataset,
+    valid: Option<&Dataset>,
+    observer: &mut dyn Observer,
+) -> Result<()> {
     let config = trainer.config().clone();
     let mut batches = Batcher::new(train.examples.len(), config.batch_size, config.shuffle, config.seed)?;
     let start = Instant::now();
@@ -79,6 +84,7 @@ async fn save(trainer: &Trainer, observer: &mut dyn Observer) -> Result<()> {
 
 async fn validate(trainer: &Trainer, valid: &Dataset, observer: &mut dyn Observer) -> Result<()> {
     let config = trainer.config();
-    let report = evaluate(trainer.model(), Some(&trainer.adapters()), valid, config.batch_size, config.val_batches).await?;
+    let report =
+        evaluate(trainer.model(), Some(&trainer.adapters()), valid, config.batch_size, config.val_batches).await?;
     observer.event(&TrainEvent::Eval(EvalReport { step: Some(trainer.steps_done()), ..report }))
 }

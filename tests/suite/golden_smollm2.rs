@@ -13,7 +13,9 @@ use std::sync::OnceLock;
 /// Loaded once for all tests: half a gigabyte.
 fn model() -> Option<&'static Model> {
     static MODEL: OnceLock<Option<Model>> = OnceLock::new();
-    MODEL.get_or_init(|| smollm2_source().map(|source| block_on(Model::load(&source, &flex(), u64::MAX)).expect("load"))).as_ref()
+    MODEL
+        .get_or_init(|| smollm2_source().map(|source| block_on(Model::load(&source, &flex(), u64::MAX)).expect("load")))
+        .as_ref()
 }
 
 #[test]
@@ -91,7 +93,11 @@ fn ten_steps(tag: &str, method: Method) {
     let mut whole = 0;
     for (name, gradient) in names.iter().zip(&gradients) {
         let expected = run["step1_grad_norm_per_tensor"][name].as_f64().expect("norm");
-        assert!((l2(gradient) - expected).abs() <= 2e-4 * expected, "{tag} {name}: gradient norm {} instead of {expected}", l2(gradient));
+        assert!(
+            (l2(gradient) - expected).abs() <= 2e-4 * expected,
+            "{tag} {name}: gradient norm {} instead of {expected}",
+            l2(gradient)
+        );
         if run["step1_grads"].get(name).is_some() && expected > 0.0 {
             let distance = relative(gradient, &golden.f32(&format!("{tag}.grad1.{name}")));
             assert!(distance <= 2e-4, "{tag} {name}: gradient off by {distance:.1e}");
@@ -110,7 +116,11 @@ fn ten_steps(tag: &str, method: Method) {
     let values = block_on(trainer.values()).expect("values");
     for (name, values) in names.iter().zip(&values) {
         let expected = run["final_mean_std_norm"][name][2].as_f64().expect("norm");
-        assert!((l2(values) - expected).abs() <= 5e-4 * expected, "{tag} {name}: norm {} instead of {expected}", l2(values));
+        assert!(
+            (l2(values) - expected).abs() <= 5e-4 * expected,
+            "{tag} {name}: norm {} instead of {expected}",
+            l2(values)
+        );
     }
 }
 

@@ -66,7 +66,12 @@ fn twenty_steps(device: &Device, tag: &str, method: Method, scale: f64) {
     assert_eq!(trainer.parameter_count() as u64, run["n_trainable"].as_u64().expect("count"));
     for (slot, values) in trainer.slots().to_vec().iter().zip(block_on(trainer.values()).expect("values")) {
         if slot.name.contains("lora_A") {
-            assert_eq!(values, golden.f32(&format!("{tag}.A0.{}", golden_name(&slot.name))), "{}: first values", slot.name);
+            assert_eq!(
+                values,
+                golden.f32(&format!("{tag}.A0.{}", golden_name(&slot.name))),
+                "{}: first values",
+                slot.name
+            );
         } else {
             assert!(values.iter().all(|v| *v == 0.0), "{} starts at zero", slot.name);
         }
@@ -89,8 +94,18 @@ fn twenty_steps(device: &Device, tag: &str, method: Method, scale: f64) {
     let norms = floats(&run["f64"]["grad_norms"]);
     for (step, (loss, norm)) in losses.iter().zip(&norms).enumerate() {
         let report = block_on(trainer.step(&golden_batch(&golden, step))).expect("step");
-        assert!((report.loss - loss).abs() <= 1e-5 * scale, "{tag} step {}: loss {} instead of {loss}", step + 1, report.loss);
-        assert!((report.grad_norm - norm).abs() <= 2e-5 * scale * norm, "{tag} step {}: norm {} instead of {norm}", step + 1, report.grad_norm);
+        assert!(
+            (report.loss - loss).abs() <= 1e-5 * scale,
+            "{tag} step {}: loss {} instead of {loss}",
+            step + 1,
+            report.loss
+        );
+        assert!(
+            (report.grad_norm - norm).abs() <= 2e-5 * scale * norm,
+            "{tag} step {}: norm {} instead of {norm}",
+            step + 1,
+            report.grad_norm
+        );
     }
     for (name, values) in names.iter().zip(block_on(trainer.values()).expect("values")) {
         let distance = relative(&values, &golden.f32(&format!("{tag}.final.{name}")));
@@ -113,7 +128,8 @@ fn padded_and_masked(device: &Device, scale: f64) {
     let mut trainer = trainer(&model, Method::Diablo { blocks: 4 }, 1e-3);
     let names: Vec<_> = trainer.slots().iter().map(|slot| golden_name(&slot.name)).collect();
     trainer.set_values(&names.iter().map(|name| golden.f32(&format!("masked.D.{name}"))).collect::<Vec<_>>());
-    let (ids, labels, mask) = (golden.i32("masked.input_ids"), golden.i32("masked.labels"), golden.i32("masked.attention_mask"));
+    let (ids, labels, mask) =
+        (golden.i32("masked.input_ids"), golden.i32("masked.labels"), golden.i32("masked.attention_mask"));
     let batch = labelled(&ids, &labels, 3);
     let (loss, gradients) = block_on(trainer.gradient(&[batch])).expect("gradient");
     let expected = json["masked"]["loss_f64"].as_f64().expect("loss");
@@ -133,7 +149,11 @@ fn padded_and_masked(device: &Device, scale: f64) {
 
 fn merged_weights(model: &Model) {
     let golden = Tensors::open("tiny_golden.safetensors");
-    let runs = [("diablo_n4", Method::Diablo { blocks: 4 }), ("diablo_n8", Method::Diablo { blocks: 8 }), ("lora_r7", Method::Lora { rank: 7, alpha: 7.0 })];
+    let runs = [
+        ("diablo_n4", Method::Diablo { blocks: 4 }),
+        ("diablo_n8", Method::Diablo { blocks: 8 }),
+        ("lora_r7", Method::Lora { rank: 7, alpha: 7.0 }),
+    ];
     for (tag, method) in runs {
         let config = adapter(method);
         let slots = diablo::adapter::slots(&config, &model.config);
@@ -142,7 +162,8 @@ fn merged_weights(model: &Model) {
             ("model.layers.1.mlp.down_proj", host(model.layers[1].mlp.down.weight.clone())),
         ] {
             let own: Vec<_> = slots.iter().filter(|slot| slot.name.contains(&format!("{path}."))).cloned().collect();
-            let values: Vec<_> = own.iter().map(|slot| golden.f32(&format!("{tag}.final.{}", golden_name(&slot.name)))).collect();
+            let values: Vec<_> =
+                own.iter().map(|slot| golden.f32(&format!("{tag}.final.{}", golden_name(&slot.name)))).collect();
             let mut merged = weight.clone();
             diablo::adapter::add_update(&config, &own, &values, &mut merged);
             let expected = golden.f32(&format!("{tag}.merged.{path}.weight"));

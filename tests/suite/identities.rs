@@ -61,7 +61,8 @@ fn identity_2_forward_equals_the_dense_product() {
     for (n, d_in, d_out, bias) in [(1, 6, 6, false), (2, 6, 10, true), (5, 10, 5, false), (3, 12, 27, true)] {
         let blocks = tensor(1, [n, d_in / n, d_out / n]);
         let linear = Linear { weight: tensor(2, [d_out, d_in]), bias: bias.then(|| tensor(3, [d_out])) };
-        let effective = Linear { weight: linear.weight.clone() + dense(&blocks).transpose(), bias: linear.bias.clone() };
+        let effective =
+            Linear { weight: linear.weight.clone() + dense(&blocks).transpose(), bias: linear.bias.clone() };
         let flat = tensor(4, [24, d_in]);
         // A view that is not contiguous, with the same values.
         let strided = tensor(5, [d_in, 24]).transpose();
@@ -146,7 +147,8 @@ fn masked_full_fine_tuning(blocks: usize, steps: usize, learning_rate: f64, weig
                     *d *= 1.0 - learning_rate * weight_decay;
                     *m = 0.9 * *m + 0.1 * g;
                     *v = 0.999 * *v + 0.001 * g * g;
-                    let (m_hat, v_hat) = (*m / (1.0 - 0.9f64.powi(step as i32)), *v / (1.0 - 0.999f64.powi(step as i32)));
+                    let (m_hat, v_hat) =
+                        (*m / (1.0 - 0.9f64.powi(step as i32)), *v / (1.0 - 0.999f64.powi(step as i32)));
                     *d -= learning_rate * m_hat / (v_hat.sqrt() + 1e-8);
                 }
             }
@@ -172,7 +174,10 @@ fn assert_same(a: &[f64], b: &[f64]) {
 #[test]
 fn identity_4_training_blocks_is_masked_full_fine_tuning() {
     for weight_decay in [0.0, 0.5] {
-        assert_same(&losses(Method::Diablo { blocks: 4 }, 12, weight_decay), &masked_full_fine_tuning(4, 12, 5e-3, weight_decay));
+        assert_same(
+            &losses(Method::Diablo { blocks: 4 }, 12, weight_decay),
+            &masked_full_fine_tuning(4, 12, 5e-3, weight_decay),
+        );
     }
 }
 
@@ -226,7 +231,10 @@ fn identity_5_counts() {
 fn identity_6_merged_equals_unmerged_and_the_sum_is_taken_before_the_cast() {
     let config = adapter(Method::Diablo { blocks: 4 });
     let model = tiny(&flex());
-    let slot = diablo::adapter::slots(&config, &model.config).into_iter().find(|slot| slot.projection == Projection::Up).expect("up");
+    let slot = diablo::adapter::slots(&config, &model.config)
+        .into_iter()
+        .find(|slot| slot.projection == Projection::Up)
+        .expect("up");
     let blocks = tensor(1, [4, 16, 32]);
     let linear = &model.layers[0].mlp.up;
     let before = host(linear.weight.clone());
@@ -294,12 +302,14 @@ fn identity_8_one_block_is_full_fine_tuning_and_dropout_is_off_in_evaluation() {
     assert_same(&full, &masked_full_fine_tuning(1, 12, 5e-3, 0.0));
 
     let model = tiny(&flex());
-    let error = adapter(Method::Diablo { blocks: 3 }).checked(&model.config).expect_err("3 does not divide 64").to_string();
+    let error =
+        adapter(Method::Diablo { blocks: 3 }).checked(&model.config).expect_err("3 does not divide 64").to_string();
     assert!(error.contains("N can be 1, 2, 4, 8, 16, 32"), "{error}");
 
     let config = AdapterConfig { dropout: 0.5, ..adapter(Method::Diablo { blocks: 4 }) };
     let make = |config: &AdapterConfig| {
-        let mut trainer = Trainer::new(model.clone(), "tiny".into(), config.clone(), golden_config(1e-2)).expect("trainer");
+        let mut trainer =
+            Trainer::new(model.clone(), "tiny".into(), config.clone(), golden_config(1e-2)).expect("trainer");
         let values: Vec<_> = trainer.slots().iter().enumerate().map(|(i, slot)| random(i as u64, slot.len())).collect();
         trainer.set_values(&values);
         trainer
@@ -316,7 +326,8 @@ fn identity_8_one_block_is_full_fine_tuning_and_dropout_is_off_in_evaluation() {
 #[test]
 fn identity_9_orientation_of_rectangular_blocks() {
     // in 4, out 6, two blocks of 2 x 3; one input at a time shows where each block lands.
-    let blocks = Tensor::<3>::from_data(TensorData::new((1..=12).map(|v| v as f32).collect::<Vec<_>>(), [2, 2, 3]), &flex());
+    let blocks =
+        Tensor::<3>::from_data(TensorData::new((1..=12).map(|v| v as f32).collect::<Vec<_>>(), [2, 2, 3]), &flex());
     let linear = Linear { weight: Tensor::zeros([6, 4], &flex()), bias: None };
     let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]], &flex());
     let y = host(linear.forward(x, Some(&diablo(blocks))));

@@ -61,7 +61,9 @@ pub fn gpu() -> SelectedDevice {
 
 /// The tiny golden model, which has no tokenizer of its own.
 pub fn tiny(device: &Device) -> Model {
-    let file = |name: &str| (name.to_owned(), Storage::from_bytes(name, std::fs::read(golden("tiny").join(name)).expect(name)));
+    let file = |name: &str| {
+        (name.to_owned(), Storage::from_bytes(name, std::fs::read(golden("tiny").join(name)).expect(name)))
+    };
     let tokenizer = br#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
         "pre_tokenizer":null,"post_processor":null,"decoder":null,
         "model":{"type":"BPE","vocab":{"a":0},"merges":[]}}"#;
@@ -81,7 +83,9 @@ pub fn smollm2_path() -> Option<PathBuf> {
     match std::env::var_os("DIABLO_SMOLLM2_GGUF") {
         Some(path) => Some(path.into()),
         None if std::env::var_os("DIABLO_FAST").is_some() => None,
-        None => panic!("DIABLO_SMOLLM2_GGUF is not set: run tests/run, or set DIABLO_FAST=1 to leave the real model out"),
+        None => {
+            panic!("DIABLO_SMOLLM2_GGUF is not set: run tests/run, or set DIABLO_FAST=1 to leave the real model out")
+        }
     }
 }
 
@@ -96,7 +100,13 @@ pub fn adapter(method: Method) -> AdapterConfig {
 
 /// As the golden runs were made: constant rate, no decay, no clipping, seed 1.
 pub fn golden_config(learning_rate: f64) -> TrainConfig {
-    TrainConfig { learning_rate, lr_schedule: Schedule::Constant, max_grad_norm: 0.0, seed: 1, ..TrainConfig::default() }
+    TrainConfig {
+        learning_rate,
+        lr_schedule: Schedule::Constant,
+        max_grad_norm: 0.0,
+        seed: 1,
+        ..TrainConfig::default()
+    }
 }
 
 pub fn trainer(model: &Model, method: Method, learning_rate: f64) -> Trainer {

@@ -30,7 +30,14 @@ fn back(tensor: &Tensor<1>) -> Vec<f32> {
 }
 
 fn step(number: usize, weight_decay: f64, max_grad_norm: f64) -> AdamWStep {
-    AdamWStep { learning_rate: 1e-3 * number as f64, betas: [0.9, 0.999], epsilon: 1e-8, weight_decay, max_grad_norm, step: number }
+    AdamWStep {
+        learning_rate: 1e-3 * number as f64,
+        betas: [0.9, 0.999],
+        epsilon: 1e-8,
+        weight_decay,
+        max_grad_norm,
+        step: number,
+    }
 }
 
 fn twenty_steps(device: &Device, len: usize, weight_decay: f64, max_grad_norm: f64) {

@@ -24,7 +24,16 @@ impl Case {
     fn new(t: usize, n: usize, di: usize, dd: usize) -> Self {
         let seed = (t * 1000 + n * 100 + di * 10 + dd) as u64;
         let values = |label, len| random(seed * 4 + label, len);
-        Self { t, n, di, dd, x: values(0, t * n * di), d: values(1, n * di * dd), y: values(2, t * n * dd), g: values(3, t * n * dd) }
+        Self {
+            t,
+            n,
+            di,
+            dd,
+            x: values(0, t * n * di),
+            d: values(1, n * di * dd),
+            y: values(2, t * n * dd),
+            g: values(3, t * n * dd),
+        }
     }
 
     /// All sizes that the issue asks for; wide products only where they add something.
@@ -68,11 +77,15 @@ impl Case {
     }
 
     fn dx(&self) -> Reference {
-        self.sum(self.t * self.n * self.di, |add| self.visit(|x, y, d, _| add(x, f64::from(self.g[y]) * f64::from(self.d[d]))))
+        self.sum(self.t * self.n * self.di, |add| {
+            self.visit(|x, y, d, _| add(x, f64::from(self.g[y]) * f64::from(self.d[d])))
+        })
     }
 
     fn gradient_d(&self) -> Reference {
-        self.sum(self.n * self.di * self.dd, |add| self.visit(|x, y, d, _| add(d, f64::from(self.x[x]) * f64::from(self.g[y]))))
+        self.sum(self.n * self.di * self.dd, |add| {
+            self.visit(|x, y, d, _| add(d, f64::from(self.x[x]) * f64::from(self.g[y])))
+        })
     }
 
     fn tensors(&self, device: &Device) -> (Tensor<2>, Tensor<2>, Tensor<3>, Tensor<2>) {
@@ -104,7 +117,8 @@ impl Case {
 fn distance<const D: usize>(tensor: &Tensor<D>, (sums, sizes): &Reference) -> f64 {
     let values: Vec<f32> = tensor.clone().into_data().try_into_vec().expect("f32");
     assert_eq!(values.len(), sums.len());
-    let worst = values.iter().zip(sums).zip(sizes).map(|((v, sum), size)| (f64::from(*v) - sum).abs() / size.max(1e-30));
+    let worst =
+        values.iter().zip(sums).zip(sizes).map(|((v, sum), size)| (f64::from(*v) - sum).abs() / size.max(1e-30));
     let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let off = square(&mut values.iter().zip(sums).map(|(v, sum)| f64::from(*v) - sum));
     worst.fold(off / square(&mut sums.iter().copied()).max(1e-30), f64::max)

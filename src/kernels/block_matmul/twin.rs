@@ -1,6 +1,6 @@
 //! The CPU twin: rows or blocks over threads, a register tile inside.
 
-use crate::kernels::cpu::{Operand, dispatch, owned, tensor, tile, values};
+use crate::kernels::cpu::{Operand, owned, tensor, tile, values, vectorised};
 use burn::backend::{TensorMetadata, flex::FlexTensor};
 use rayon::prelude::*;
 
@@ -48,25 +48,34 @@ pub(super) fn block_matmul_dd(x: FlexTensor, g: FlexTensor, n: usize) -> FlexTen
     strips.into_par_iter().for_each(|(i, first, strip)| {
         let a = Operand { data: &x[first..], step: d_in, lane_step: 1 };
         let b = Operand { data: &g[i * dd..], step: d_out, lane_step: 1 };
-        dispatch!(strip_of_tiles(strip, dd, dd, tokens, a, b));
+        gradient_strip(strip, dd, tokens, a, b);
     });
     tensor(grad, [n, di, dd])
+}
+
+vectorised! {
+    /// Adds up to `ROWS` rows of one block's gradient, `width` wide.
+    fn gradient_strip(out: &mut [f32], width: usize, tokens: usize, a: Operand<'_>, b: Operand<'_>) {
+        strip_of_tiles::<FMA>(out, width, width, tokens, a, b);
+    }
 }
 
 /// `y += x·diag(d)` on contiguous slices; `d: [n, inner, outer]`.
 fn product(y: &mut [f32], x: &[f32], d: &[f32], [n, inner, outer]: [usize; 3]) {
     let chunks = y.par_chunks_mut(CHUNK * n * outer).zip(x.par_chunks(CHUNK * n * inner));
-    chunks.for_each(|(y, x)| dispatch!(product_rows(y, x, d, [n, inner, outer])));
+    chunks.for_each(|(y, x)| product_rows(y, x, d, [n, inner, outer]));
 }
 
-#[inline(always)]
-fn product_rows<const FMA: bool>(y: &mut [f32], x: &[f32], d: &[f32], [n, inner, outer]: [usize; 3]) {
-    let (d_in, d_out) = (n * inner, n * outer);
-    for (y, x) in y.chunks_mut(ROWS * d_out).zip(x.chunks(ROWS * d_in)) {
-        for i in 0..n {
-            let a = Operand { data: &x[i * inner..], step: 1, lane_step: d_in };
-            let b = Operand { data: &d[i * inner * outer..], step: outer, lane_step: 1 };
-            strip_of_tiles::<FMA>(&mut y[i * outer..], outer, d_out, inner, a, b);
+vectorised! {
+    fn product_rows(y: &mut [f32], x: &[f32], d: &[f32], sizes: [usize; 3]) {
+        let [n, inner, outer] = sizes;
+        let (d_in, d_out) = (n * inner, n * outer);
+        for (y, x) in y.chunks_mut(ROWS * d_out).zip(x.chunks(ROWS * d_in)) {
+            for i in 0..n {
+                let a = Operand { data: &x[i * inner..], step: 1, lane_step: d_in };
+                let b = Operand { data: &d[i * inner * outer..], step: outer, lane_step: 1 };
+                strip_of_tiles::<FMA>(&mut y[i * outer..], outer, d_out, inner, a, b);
+            }
         }
     }
 }

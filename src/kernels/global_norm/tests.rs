@@ -6,7 +6,8 @@ use burn::tensor::{Device, TensorData};
 
 fn check(device: &Device, what: &str) {
     for len in [1, 2, 3, 255, 256, 257, 1023, 65_537, 1_000_003] {
-        let values: Vec<f32> = random(len as u64, len).iter().enumerate().map(|(i, v)| v * (1 + i % 7) as f32).collect();
+        let values: Vec<f32> =
+            random(len as u64, len).iter().enumerate().map(|(i, v)| v * (1 + i % 7) as f32).collect();
         let exact = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
         let run = || -> f32 {
             let values = Tensor::from_data(TensorData::new(values.clone(), [len]), device);

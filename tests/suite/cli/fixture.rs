@@ -90,7 +90,9 @@ impl Workspace {
 
     fn command(&self, args: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_diablo"));
-        command.args(args.split_whitespace()).current_dir(self.0.path()).env_remove("NO_COLOR").stdin(Stdio::null());
+        command.args(args.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
+        // Where it is not set, Vulkan drivers complain on standard error.
+        command.env("XDG_RUNTIME_DIR", self.0.path()).env_remove("NO_COLOR");
         command
     }
 
