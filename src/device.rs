@@ -1,10 +1,7 @@
 //! Which GPU or CPU computes, and what it allows.
 
 use crate::error::{Error, Result};
-use burn::tensor::{
-    Device, DeviceKind,
-    wgpu::{WgpuBackend, wgpu as gpu},
-};
+use burn::tensor::{Device, wgpu::wgpu as gpu};
 use serde::Serialize;
 
 /// What a device is.
@@ -123,6 +120,7 @@ pub use native::{list, select};
 #[cfg(not(target_family = "wasm"))]
 mod native {
     use super::*;
+    use burn::tensor::{DeviceKind, wgpu::WgpuBackend};
 
     /// An adapter and how Burn is asked for it.
     struct Found {

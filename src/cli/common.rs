@@ -32,7 +32,7 @@ pub struct DataArgs {
     mask_prompt: bool,
     /// Tokens after which a row is cut; never more than the model was made for
     #[arg(long, value_name = "N", default_value_t = TrainConfig::default().max_seq_length)]
-    max_seq_length: usize,
+    pub max_seq_length: usize,
 }
 
 /// Which finished adapter.

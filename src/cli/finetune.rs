@@ -55,7 +55,7 @@ impl Args {
     pub async fn run(self, json: bool) -> Result<()> {
         // Cheap checks first: nobody wants to hear of a typing error after the weights were read.
         let (model_path, data_path) = (self.model.path()?, self.data.path()?);
-        let config = self.train.config()?;
+        let config = self.train.config(self.data.max_seq_length)?;
         let opened = self.model.open().await?;
         let adapter = self.adapter.config(&opened.source.config)?;
         let splits = load_rows(data_path)?;
@@ -153,7 +153,7 @@ impl Plan<'_> {
                     number(train.summary.target_tokens)
                 ),
             ),
-            ("steps", format!("{} of {rows} rows, {epochs:.1} epochs", number(config.iters))),
+            ("steps", format!("{} of {rows} rows, {epochs:.2} epochs", number(config.iters))),
         ]
     }
 
@@ -270,12 +270,12 @@ impl AdapterFlags {
 }
 
 impl TrainFlags {
-    /// The settings of the run. The length of rows is the data's business, see [`DataArgs`].
-    fn config(&self) -> Result<TrainConfig> {
+    fn config(&self, max_seq_length: usize) -> Result<TrainConfig> {
         TrainConfig {
             iters: self.iters,
             batch_size: self.batch_size,
             grad_accumulation_steps: self.grad_accumulation_steps,
+            max_seq_length,
             learning_rate: self.learning_rate,
             lr_schedule: self.lr_schedule,
             warmup_steps: self.warmup_steps,

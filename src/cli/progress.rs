@@ -22,7 +22,8 @@ pub struct Progress {
     /// Steps of the whole run.
     steps: usize,
     steps_per_report: usize,
-    start: Instant,
+    /// The first step, and when it was done.
+    first: Option<(usize, Instant)>,
     /// Steps since the last plain line.
     recent: Vec<StepReport>,
     /// What the plot at the end of a bar shows.
@@ -53,7 +54,7 @@ impl Progress {
             adapter_path,
             steps,
             steps_per_report,
-            start: Instant::now(),
+            first: None,
             recent: Vec::new(),
             losses: Vec::new(),
             reader_is_gone: false,
@@ -66,10 +67,11 @@ impl Progress {
             return self.line(&json.to_string());
         }
         let style = output::Style::stdout();
-        for (label, text) in lines {
-            self.line(&format!("{} {text}", style.heading(&format!("{label:<8}"))))?;
-        }
-        self.line("")
+        let label = |label: &str| style.heading(&format!("{label:<8}"));
+        let text: String = lines.iter().map(|(name, text)| format!("{} {text}\n", label(name))).collect();
+        // Not through the bar, which would already show itself below.
+        let printed = output::line(&text);
+        self.unless_gone(printed)
     }
 
     /// Takes the bar off the screen, whatever the run ended with.
@@ -79,12 +81,17 @@ impl Progress {
         }
     }
 
-    /// A line for people: above the bar, or plain. A reader that has gone away stops the run, which then saves.
+    /// A line, above the bar if there is one.
     fn line(&mut self, line: &str) -> Result<()> {
         let printed = match &self.drawing {
             Drawing::Bar(bar) => bar.suspend(|| output::line(line)),
             Drawing::Plain | Drawing::Json => output::line(line),
         };
+        self.unless_gone(printed)
+    }
+
+    /// A reader that has gone away is no error here: it stops the run, which then saves.
+    fn unless_gone(&mut self, printed: Result<()>) -> Result<()> {
         match printed {
             Err(error) if output::reader_is_gone(&error) => {
                 self.reader_is_gone = true;
@@ -95,36 +102,48 @@ impl Progress {
     }
 
     fn step(&mut self, report: StepReport) -> Result<()> {
+        let left = output::duration(self.seconds_left(&report));
         if let Drawing::Bar(bar) = &self.drawing {
             self.losses.push(report.loss);
-            bar.set_message(format!("loss {:.4}  {:.0} tokens/s", report.loss, report.tokens_per_second));
             bar.set_position(report.step as u64);
+            bar.set_message(format!("loss {:.4}  {:.0} tokens/s  {left} left", report.loss, report.tokens_per_second));
             return Ok(());
         }
         self.recent.push(report);
         let due = self.steps_per_report > 0 && report.step.is_multiple_of(self.steps_per_report);
-        if due || report.step == self.steps { self.report() } else { Ok(()) }
+        if due || report.step == self.steps { self.report(&report, &left) } else { Ok(()) }
     }
 
-    /// One line about the steps since the last one.
-    fn report(&mut self) -> Result<()> {
+    /// One line about the steps since the last one, `last` being the last of them.
+    fn report(&mut self, last: &StepReport, left: &str) -> Result<()> {
         let recent = std::mem::take(&mut self.recent);
-        let Some(last) = recent.last() else { return Ok(()) };
-        let count = recent.len() as f64;
-        let loss = recent.iter().map(|report| report.loss).sum::<f64>() / count;
+        let loss = recent.iter().map(|report| report.loss).sum::<f64>() / recent.len() as f64;
         let tokens: usize = recent.iter().map(|report| report.tokens).sum();
-        let seconds: f64 = recent.iter().map(|report| report.tokens as f64 / report.tokens_per_second).sum();
-        let left = self.start.elapsed().as_secs_f64() / last.step as f64 * (self.steps - last.step) as f64;
+        let seconds: f64 = recent.iter().map(seconds).sum();
         self.line(&format!(
-            "step {}/{}  loss {loss:.4}  grad norm {:.3}  learning rate {:.2e}  {:.0} tokens/s  {} left",
+            "step {}/{}  loss {loss:.4}  grad norm {:.3}  learning rate {:.2e}  {:.0} tokens/s  {left} left",
             last.step,
             self.steps,
             last.grad_norm,
             last.learning_rate,
-            tokens as f64 / seconds,
-            output::duration(left)
+            tokens as f64 / seconds
         ))
     }
+
+    /// How long the rest of the run takes, evaluations included. The first step does not count, as it compiles kernels.
+    fn seconds_left(&mut self, report: &StepReport) -> f64 {
+        let (first, since) = *self.first.get_or_insert_with(|| (report.step, Instant::now()));
+        let per_step = match report.step - first {
+            0 => seconds(report),
+            steps => since.elapsed().as_secs_f64() / steps as f64,
+        };
+        per_step * (self.steps - report.step) as f64
+    }
+}
+
+/// How long a step took.
+fn seconds(report: &StepReport) -> f64 {
+    report.tokens as f64 / report.tokens_per_second
 }
 
 impl Observer for Progress {
@@ -149,10 +168,10 @@ impl Observer for Progress {
                     self.line(&format!("loss {:.4} {plot} {loss:.4}", self.losses[0]))?;
                 }
                 self.line(&format!(
-                    "done: {} steps in {}, {:.0} tokens/s, last loss {loss:.4}",
+                    "done: {} steps over {} tokens in {}, last loss {loss:.4}",
                     output::thousands(*steps),
-                    output::duration(*seconds),
-                    *tokens as f64 / seconds
+                    output::thousands(*tokens),
+                    output::duration(*seconds)
                 ))
             }
         }
@@ -170,7 +189,7 @@ impl Observer for Progress {
 
 fn bar(steps: usize) -> ProgressBar {
     let colour = if output::Style::stderr().is_enabled() { ".green" } else { "" };
-    let template = format!("{{bar:30{colour}}} {{pos}}/{{len}}  {{msg}}  {{eta}} left");
+    let template = format!("{{bar:30{colour}}} {{pos}}/{{len}}  {{msg}}");
     let style = ProgressStyle::with_template(&template).expect("a sound template").progress_chars("━━─");
     ProgressBar::new(steps as u64).with_style(style)
 }

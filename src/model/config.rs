@@ -104,10 +104,6 @@ impl ModelConfig {
 
         let hidden_size = size("hidden_size")?;
         let num_attention_heads = size("num_attention_heads")?;
-        let eos_token_ids = match &config["eos_token_id"] {
-            Value::Array(ids) => ids.iter().filter_map(token_id).collect(),
-            id => token_id(id).into_iter().collect(),
-        };
         Self {
             architecture: Architecture::from_name(model_type, place)?,
             vocab_size: size("vocab_size")?,
@@ -123,7 +119,7 @@ impl ModelConfig {
             qkv_bias: flag("attention_bias"),
             qk_norm: false,
             tie_word_embeddings: flag("tie_word_embeddings"),
-            eos_token_ids,
+            eos_token_ids: eos_token_ids(config),
             bos_token_id: token_id(&config["bos_token_id"]),
         }
         .checked(place)
@@ -152,6 +148,7 @@ impl ModelConfig {
             "vocab_size": self.vocab_size,
             "bos_token_id": self.bos_token_id,
             "eos_token_id": match self.eos_token_ids.as_slice() {
+                [] => Value::Null,
                 [one] => serde_json::json!(one),
                 many => serde_json::json!(many),
             },
@@ -173,6 +170,7 @@ impl ModelConfig {
             ("num_attention_heads", self.num_attention_heads, MAX_SIZE),
             ("num_key_value_heads", self.num_key_value_heads, MAX_SIZE),
             ("head_dim", self.head_dim, MAX_SIZE),
+            ("num_attention_heads\" × \"head_dim", self.num_attention_heads.saturating_mul(self.head_dim), MAX_SIZE),
             ("max_position_embeddings", self.max_position_embeddings, usize::MAX),
         ];
         for (key, size, max) in sizes {
@@ -211,6 +209,22 @@ impl ModelConfig {
     pub fn kv_size(&self) -> usize {
         self.num_key_value_heads * self.head_dim
     }
+}
+
+/// The ids in `eos_token_id` of a `config.json` or `generation_config.json`: one or a list, without doubles. Anything
+/// else has none.
+pub(crate) fn eos_token_ids(config: &Value) -> Vec<u32> {
+    let all: Vec<u32> = match &config["eos_token_id"] {
+        Value::Array(ids) => ids.iter().filter_map(token_id).collect(),
+        id => token_id(id).into_iter().collect(),
+    };
+    let mut ids = Vec::new();
+    for id in all {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    ids
 }
 
 fn token_id(value: &Value) -> Option<u32> {

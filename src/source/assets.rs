@@ -39,15 +39,6 @@ pub(super) fn chat_template(tokenizer_config: &Value, place: &str) -> Result<Opt
     }
 }
 
-/// The ids in `eos_token_id`, one or a list. Anything else has none.
-pub(super) fn eos_token_ids(config: &Value) -> Vec<u32> {
-    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    match &config["eos_token_id"] {
-        Value::Array(ids) => ids.iter().filter_map(id).collect(),
-        one => id(one).into_iter().collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,13 +53,5 @@ mod tests {
         assert_eq!(template(named).unwrap().as_deref(), Some("c"));
         assert_eq!(template(json!([{"name": "tool_use", "template": "b"}])).unwrap(), None);
         assert!(template(json!(5)).unwrap_err().to_string().starts_with("t.json: \"chat_template\" is neither"));
-    }
-
-    #[test]
-    fn forms_of_end_tokens() {
-        assert_eq!(eos_token_ids(&json!({"eos_token_id": 7})), [7]);
-        assert_eq!(eos_token_ids(&json!({"eos_token_id": [7, 3, -1, "x"]})), [7, 3]);
-        assert!(eos_token_ids(&json!({"eos_token_id": null})).is_empty());
-        assert!(eos_token_ids(&json!({})).is_empty());
     }
 }

@@ -1,10 +1,10 @@
 //! A Hugging Face folder.
 
 use super::Source;
-use super::assets::{Assets, chat_template, eos_token_ids};
+use super::assets::{Assets, chat_template};
 use super::tensors::{Found, Layout, Tensors};
 use crate::error::{Error, Result};
-use crate::model::config::ModelConfig;
+use crate::model::config::{ModelConfig, eos_token_ids};
 use crate::weights::{Storage, quoted, safetensors};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -81,7 +81,7 @@ pub(super) async fn read(name: String, files: Vec<(String, Storage)>) -> Result<
         (None, None) => None,
     };
 
-    let layout = Layout { place: &name, config_place: CONFIG, stored_name: &str::to_owned, permuted: false };
+    let layout = Layout { place: &name, config_place: CONFIG, stored_name: str::to_owned, permuted: false };
     let tensors = Tensors::select(files.tensors().await?, &config, &layout)?;
     let special_tokens_map = files.json(SPECIAL_TOKENS).await?;
     let assets =

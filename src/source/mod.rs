@@ -53,7 +53,7 @@ impl Source {
             folder::open(path)?
         } else {
             let storage = Storage::open(path)?;
-            if !is_gguf(&storage).await? {
+            if !is_gguf(&name, &storage).await? {
                 return Err(wrong("is neither"));
             }
             vec![(name.clone(), storage)]
@@ -67,9 +67,10 @@ impl Source {
     /// If something in them is missing, broken or not supported.
     pub async fn from_files(name: impl Into<String>, mut files: Vec<(String, Storage)>) -> Result<Self> {
         let name = name.into();
-        if files.len() == 1 && is_gguf(&files[0].1).await? {
-            let (_, storage) = files.swap_remove(0);
-            gguf::read(name, storage).await
+        if let [(file, storage)] = files.as_slice()
+            && is_gguf(file, storage).await?
+        {
+            gguf::read(name, files.swap_remove(0).1).await
         } else {
             folder::read(name, files).await
         }
@@ -117,7 +118,8 @@ impl Source {
     }
 }
 
-async fn is_gguf(storage: &Storage) -> Result<bool> {
+/// By name or by content, since some programs (Ollama) store files under their hash.
+async fn is_gguf(name: &str, storage: &Storage) -> Result<bool> {
     let start = storage.read(0..storage.len().min(MAGIC.len() as u64)).await?;
-    Ok(start == MAGIC || storage.place().to_ascii_lowercase().ends_with(".gguf"))
+    Ok(start == MAGIC || name.to_ascii_lowercase().ends_with(".gguf"))
 }

@@ -24,7 +24,7 @@ pub(super) struct Layout<'a> {
     /// What the shapes come from, for errors: "config.json".
     pub config_place: &'a str,
     /// The name that a tensor has in the file.
-    pub stored_name: &'a dyn Fn(&str) -> String,
+    pub stored_name: fn(&str) -> String,
     /// Whether rows of q and k are permuted within each head for an interleaved rotary embedding.
     pub permuted: bool,
 }
@@ -55,7 +55,7 @@ impl Tensors {
             }
             let ty = info.ty.map_err(|ty| {
                 let supported = TensorType::ALL.map(TensorType::name).join(", ");
-                wrong(format!("is stored as {ty}, which is not supported; supported: {supported}"))
+                wrong(format!("is stored as {ty}, which is not supported; save the model in one of these: {supported}"))
             })?;
             let start = info.range.start;
             let is_permuted = layout.permuted && (name.contains(".q_proj.") || name.contains(".k_proj."));
@@ -63,7 +63,10 @@ impl Tensors {
             if is_permuted && expected.len() == 1 && ty.block().0 > 1 {
                 return Err(wrong(format!("is a bias in {}; quantised biases are not supported", ty.name())));
             }
-            tensors.insert(name, Tensor { storage, ty, shape: info.shape, start, head_dim });
+            // Inside the file, so it can fail only where a file may be larger than memory.
+            let len = expected.iter().try_fold(1usize, |len, d| len.checked_mul(*d));
+            let len = len.ok_or_else(|| wrong("is too large for this machine".to_owned()))?;
+            tensors.insert(name, Tensor { storage, ty, shape: info.shape, len, start, head_dim });
         }
         for name in tensors.keys().filter_map(|name| name.strip_suffix(".weight")) {
             let bias = (layout.stored_name)(&format!("{name}.bias"));
@@ -83,7 +86,7 @@ impl Tensors {
     }
 
     pub fn parameter_count(&self) -> usize {
-        self.0.values().map(Tensor::len).sum()
+        self.0.values().map(|tensor| tensor.len).sum()
     }
 
     /// The number format that takes most bytes.
@@ -91,7 +94,7 @@ impl Tensors {
         let mut bytes = BTreeMap::new();
         for tensor in self.0.values() {
             let (elements, size) = tensor.ty.block();
-            *bytes.entry(tensor.ty).or_insert(0u64) += (tensor.len() / elements) as u64 * size as u64;
+            *bytes.entry(tensor.ty).or_insert(0u64) += (tensor.len / elements) as u64 * size as u64;
         }
         bytes.into_iter().max_by_key(|(_, bytes)| *bytes).map_or(TensorType::F32, |(ty, _)| ty)
     }
@@ -103,6 +106,8 @@ pub(super) struct Tensor {
     storage: Arc<Storage>,
     ty: TensorType,
     shape: Vec<usize>,
+    /// Number of elements.
+    len: usize,
     /// Its first byte in the file.
     start: u64,
     /// Width of a head if rows are permuted within each.
@@ -114,18 +119,14 @@ impl Tensor {
         &self.shape
     }
 
-    fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
     /// Reads whole rows, a few MiB at a time, and puts each where Hugging Face has it.
     pub async fn read_f32(&self) -> Result<Vec<f32>> {
-        let mut values: Vec<f32> = zeroed(self.len() as u64, self.storage.place())?;
+        let mut values: Vec<f32> = zeroed(self.len as u64, self.storage.place())?;
         let rows = self.shape[0];
-        let width = values.len() / rows;
+        let width = self.len / rows;
         let (elements, size) = self.ty.block();
         // Blocks do not cross rows. A vector has rows of one element, or is one row where blocks are larger.
-        let (rows, width) = if width.is_multiple_of(elements) { (rows, width) } else { (1, values.len()) };
+        let (rows, width) = if width.is_multiple_of(elements) { (rows, width) } else { (1, self.len) };
         let row_bytes = width / elements * size;
         let rows_at_once = (PIECE / row_bytes).max(1);
         for first in (0..rows).step_by(rows_at_once) {

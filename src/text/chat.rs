@@ -43,9 +43,10 @@ impl ChatTemplate {
         environment.add_filter("string", methods::string);
         environment.add_filter("length", methods::length);
         environment.add_filter("count", methods::length);
-        environment.add_test("sequence", methods::is_sequence);
         environment.add_filter("format", methods::format);
         environment.add_filter(limits::GUARD, limits::guard);
+        environment.add_filter(limits::GUARD_INNER, limits::guard_inner);
+        environment.add_test("sequence", methods::is_sequence);
         environment.add_template_owned(NAME, prepare::prepare(source)?).map_err(|e| explain(&e))?;
         Ok(Self { environment, bos: bos.to_owned(), eos: eos.to_owned() })
     }

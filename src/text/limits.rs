@@ -2,9 +2,9 @@
 //! until memory ends, must end with an error instead.
 //!
 //! Steps are counted by minijinja (fuel), and so is the depth of macros. Size is checked here, wherever a value is
-//! printed or kept: `set`, macro arguments and recursive loops get the filter [`GUARD`] from
-//! [`prepare`](super::prepare). In between, a single expression can still build something large (minijinja has no
-//! hook there), but nothing can grow from step to step.
+//! printed or kept: [`prepare`](super::prepare) sends what is `set`, macro arguments and the variables of recursive loops
+//! through the filter [`GUARD`]. In between, a single expression can still build something large (minijinja has no hook
+//! there), but nothing can grow from step to step.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,7 +15,8 @@ use minijinja::{Error, ErrorKind, State, Value};
 pub(super) const MAX_STEPS: u64 = 5_000_000;
 /// Bytes one rendering, or one value within it, may have. That is some four million tokens.
 pub(super) const MAX_BYTES: usize = 16 << 20;
-/// Depth of macro calls and blocks. minijinja stops at 500 unasked, which a thread of 1 MiB may not survive.
+/// Depth of macro calls and blocks, each worth some. minijinja allows 500, more than templates need and much for a
+/// browser's stack of 1 MiB.
 pub(super) const MAX_DEPTH: usize = 100;
 /// Words and signs in one tag, and `elif`s in all. Each may nest the parsed tree one deeper, which minijinja follows by
 /// recursion without a limit.
@@ -27,6 +28,8 @@ const MAX_NESTING: usize = 64;
 
 /// The name of the filter that passes a value on if it is within the limits.
 pub(super) const GUARD: &str = "__guard";
+/// The same, for a value that is put into a namespace.
+pub(super) const GUARD_INNER: &str = "__guard_inner";
 
 /// The filter [`GUARD`].
 pub(super) fn guard(value: &Value) -> Result<Value, Error> {
@@ -34,49 +37,60 @@ pub(super) fn guard(value: &Value) -> Result<Value, Error> {
     Ok(value.clone())
 }
 
-/// The bytes of all strings in `value`, and the number of values in it; an error if it is beyond the limits.
+/// The filter [`GUARD_INNER`]. A namespace within itself would have no end, so none may hold another.
+pub(super) fn guard_inner(value: &Value) -> Result<Value, Error> {
+    let size = measure(value)?;
+    if size.namespaces > 0 {
+        return Err(Error::new(ErrorKind::InvalidOperation, "a namespace cannot be put into a namespace"));
+    }
+    Ok(value.clone())
+}
+
+/// How much there is in `value`; an error if it is beyond the limits.
 pub(super) fn measure(value: &Value) -> Result<Size, Error> {
-    let mut size = Size { bytes: 0, values: 0 };
+    let mut size = Size::default();
     size.add(value, 0)?;
     Ok(size)
 }
 
 /// How large a value is.
+#[derive(Default)]
 pub(super) struct Size {
+    /// Of all strings in it.
     pub bytes: usize,
+    /// Itself and all in it.
     pub values: usize,
+    namespaces: usize,
 }
 
 impl Size {
     fn add(&mut self, value: &Value, nesting: usize) -> Result<(), Error> {
         self.values += 1;
-        match value.kind() {
-            ValueKind::String | ValueKind::Bytes => self.bytes += value.len().unwrap_or(0),
-            // Elements made on the fly are counted first: there may be any number of them.
-            ValueKind::Seq | ValueKind::Map | ValueKind::Iterable if value.len().is_some_and(|n| n > MAX_VALUES) => {
-                return Err(too_large());
+        let kind = value.kind();
+        let length = value.len();
+        if matches!(kind, ValueKind::String | ValueKind::Bytes) {
+            self.bytes += length.unwrap_or(0);
+        } else if nesting == MAX_NESTING || length.is_some_and(|length| length > MAX_VALUES) {
+            // Elements that are made on the fly can be any number, so that they are not even walked.
+            return Err(too_large());
+        } else if kind == ValueKind::Map {
+            self.namespaces += usize::from(is_namespace(value));
+            for key in value.try_iter()? {
+                self.add(&value.get_item(&key)?, nesting + 1)?;
+                self.add(&key, nesting + 1)?;
             }
-            ValueKind::Seq | ValueKind::Map | ValueKind::Iterable if nesting == MAX_NESTING => return Err(too_large()),
-            ValueKind::Seq => {
-                for item in value.try_iter()? {
-                    self.add(&item, nesting + 1)?;
-                }
+        } else if matches!(kind, ValueKind::Seq | ValueKind::Iterable) && length.is_some() {
+            for item in value.try_iter()? {
+                self.add(&item, nesting + 1)?;
             }
-            ValueKind::Iterable if value.len().is_some() => {
-                for item in value.try_iter()? {
-                    self.add(&item, nesting + 1)?;
-                }
-            }
-            ValueKind::Map => {
-                for key in value.try_iter()? {
-                    self.add(&key, nesting + 1)?;
-                    self.add(&value.get_item(&key)?, nesting + 1)?;
-                }
-            }
-            _ => {}
         }
         if self.bytes > MAX_BYTES || self.values > MAX_VALUES { Err(too_large()) } else { Ok(()) }
     }
+}
+
+/// Whether `value` came from `namespace()`. minijinja keeps the type to itself.
+fn is_namespace(value: &Value) -> bool {
+    value.as_object().is_some_and(|object| object.type_name().ends_with("::Namespace"))
 }
 
 /// Fails if a string of `bytes` would be too long to make.

@@ -87,8 +87,10 @@ fn joined(items: &Value, by: &str, attribute: Option<&str>) -> Result<Value, Err
         if index > 0 {
             joined.push_str(by);
         }
-        let item = attribute.map_or(Ok(item.clone()), |name| item.get_attr(name))?;
-        joined.push_str(&python::text(&item));
+        joined.push_str(&match attribute {
+            Some(name) => python::text(&item.get_attr(name)?),
+            None => python::text(&item),
+        });
     }
     Ok(Value::from(joined))
 }

@@ -1,6 +1,6 @@
 //! Small changes to a template's source before it is compiled.
 
-use super::limits::{GUARD, MAX_ELIFS, MAX_WORDS};
+use super::limits::{GUARD, GUARD_INNER, MAX_ELIFS, MAX_WORDS};
 use crate::error::{Error, Result};
 
 /// Adapts the template `source` to minijinja, without changing what it renders:
@@ -36,7 +36,7 @@ pub(super) fn prepare(source: &str) -> Result<String> {
     Ok(prepared)
 }
 
-/// The number of words and signs in `piece` that are outside of strings, or would be were its strings closed.
+/// The number of words, signs and strings in `piece`.
 fn words(piece: &str) -> usize {
     let mut within_word = false;
     let starts_word = |&(_, c): &(usize, char)| {
@@ -79,7 +79,7 @@ fn raw_len(body: &str) -> usize {
     end.and_then(|at| Some(at + body[at..].find("%}")? + 2)).unwrap_or(body.len())
 }
 
-/// The characters of an expression that are outside of its strings, with their places.
+/// The characters of an expression but for what is in its strings, with their places. Opening quotes are among them.
 fn code(expression: &str) -> impl Iterator<Item = (usize, char)> {
     let mut quote = None;
     let mut escaped = false;
@@ -95,12 +95,12 @@ fn code(expression: &str) -> impl Iterator<Item = (usize, char)> {
         }
         None => {
             quote = Some(c).filter(|c| matches!(c, '\'' | '"'));
-            quote.is_none()
+            true
         }
     })
 }
 
-/// The characters of an expression that are outside of its strings and brackets, with their places.
+/// The characters of an expression but for what is in its strings and brackets, with their places.
 fn outside(expression: &str) -> impl Iterator<Item = (usize, char)> {
     let mut depth = 0_usize;
     code(expression).filter(move |&(_, c)| {
@@ -146,7 +146,8 @@ impl<'a> Tag<'a> {
             "set" => {
                 let (target, value) = self.body.split_at(assigned(self.body)?);
                 // Without a value it is an error, which minijinja explains better than we would.
-                (!value.trim().is_empty()).then(|| self.with("set", &format!("{target} ({value})|{GUARD} ")))
+                let guard = if target.contains('.') { GUARD_INNER } else { GUARD };
+                (!value.trim().is_empty()).then(|| self.with("set", &format!("{target} ({value})|{guard} ")))
             }
             "macro" => self.guarding(&parameters(self.body)),
             "for" if self.body.trim_end().ends_with("recursive") => self.guarding(&targets(self.body)),

@@ -31,9 +31,20 @@ pub struct TensorInfo {
 /// files, and a hostile one would otherwise rewrite the terminal.
 pub(crate) fn quoted(name: &str) -> String {
     const LONGEST: usize = 100;
-    let mut short: String = name.chars().take(LONGEST).flat_map(char::escape_debug).collect();
-    if name.chars().nth(LONGEST).is_some() {
-        short.push('…');
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{:?}…", &name[..end]),
+        None => format!("{name:?}"),
     }
-    format!("\"{short}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn names_stay_on_their_line() {
+        assert_eq!(quoted("it's Ġthe"), "\"it's Ġthe\"");
+        assert_eq!(quoted("\x1b[2J\n"), r#""\u{1b}[2J\n""#);
+        assert_eq!(quoted(&"ä".repeat(101)), format!("\"{}\"…", "ä".repeat(100)));
+    }
 }

@@ -23,7 +23,7 @@ function kernels({ kernels }, { shaders }) {
   // Not `error > limit`: that would let NaN, which JSON writes as null, pass.
   const ok = ({ error }) => typeof error === "number" && error >= 0 && error <= KERNEL_ERROR;
   const wrong = kernels.filter((kernel) => !ok(kernel));
-  const show = ({ name, form, error }) => `${name} (${form}) ${error}`;
+  const show = ({ name, form, error }) => `${name} (${form}) ${Number.isFinite(error) ? error.toExponential(1) : error}`;
   require(wrong.length === 0, `error above ${KERNEL_ERROR}: ${wrong.map(show).join(", ")}`);
   const worst = kernels.reduce((a, b) => (b.error > a.error ? b : a));
   return `${kernels.length} checked, worst ${show(worst)}`;

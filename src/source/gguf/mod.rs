@@ -29,7 +29,7 @@ pub(super) async fn read(name: String, storage: Storage) -> Result<Source> {
     let permuted = match config.architecture {
         Architecture::Llama => true,
     };
-    let layout = Layout { place, config_place: "the file's metadata", stored_name: &stored_name, permuted };
+    let layout = Layout { place, config_place: "the file's metadata", stored_name, permuted };
     let tensors = Tensors::select(found, &config, &layout)?;
 
     let mut config_json = config.to_hf();

@@ -206,8 +206,22 @@ impl<'a> Tokenizer<'a> {
 
     /// The normalizer and the pre-tokenizer.
     fn cutting(&self) -> (Value, Value) {
-        let byte_level = |trim_offsets: bool, use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": trim_offsets, "use_regex": use_regex});
-        let split = |pattern: &str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+        let byte_level = |trim_offsets: bool, use_regex: bool| {
+            json!({
+                "type": "ByteLevel",
+                "add_prefix_space": false,
+                "trim_offsets": trim_offsets,
+                "use_regex": use_regex,
+            })
+        };
+        let split = |pattern: &str| {
+            json!({
+                "type": "Split",
+                "pattern": {"Regex": pattern},
+                "behavior": "Isolated",
+                "invert": false,
+            })
+        };
         let sequence = |first: Value, second: Value| json!({"type": "Sequence", "pretokenizers": [first, second]});
         match self.pre_tokenizer {
             PreTokenizer::Smollm => {

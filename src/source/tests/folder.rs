@@ -214,7 +214,7 @@ fn number_formats_that_are_not_read() {
     assert_eq!(
         error(folder.open()),
         "m/model.safetensors: tensor \"model.norm.weight\" is stored as I32, which is not supported; \
-         supported: F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1"
+         save the model in one of these: F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1"
     );
 }
 
@@ -279,8 +279,9 @@ fn every_cut_of_the_weights_is_an_error() {
 
 #[test]
 fn end_tokens_of_both_files() {
-    let folder =
-        plain().set("eos_token_id", json!([5, 2])).file("generation_config.json", r#"{"eos_token_id": [7, 2, 9]}"#);
+    let folder = plain()
+        .set("eos_token_id", json!([5, 2, 5, -1, "x"]))
+        .file("generation_config.json", r#"{"eos_token_id": [7, 2, 9]}"#);
     assert_eq!(folder.open().unwrap().config.eos_token_ids, [5, 2, 7, 9]);
     let folder = plain().set("eos_token_id", json!(null)).file("generation_config.json", r#"{"eos_token_id": 3}"#);
     assert_eq!(folder.open().unwrap().config.eos_token_ids, [3]);

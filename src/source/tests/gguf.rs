@@ -2,9 +2,8 @@
 
 use super::*;
 use crate::weights::gguf::testing::GgufWriter;
-use tokenizers::Tokenizer;
 
-const SPECIAL: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+pub(super) const SPECIAL: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 
 /// Special tokens, some bytes as GPT-2 spells them, what `MERGES` makes of them, then fillers.
 fn tokens() -> Vec<String> {
@@ -46,7 +45,7 @@ fn add(writer: &mut GgufWriter, name: &str, shape: &[usize], ty: TensorType) {
     writer.tensor(name, shape, ty, encode(ty, &values_of(name, shape)));
 }
 
-fn model(ty: TensorType) -> GgufWriter {
+pub(super) fn model(ty: TensorType) -> GgufWriter {
     let tokens = tokens();
     let tokens: Vec<_> = tokens.iter().map(String::as_str).collect();
     let mut types = [1; VOCAB];
@@ -86,7 +85,7 @@ fn model(ty: TensorType) -> GgufWriter {
     writer
 }
 
-fn open(file: Vec<u8>) -> Result<Source> {
+pub(super) fn open(file: Vec<u8>) -> Result<Source> {
     block_on(Source::from_files("x.gguf", vec![("x.gguf".to_owned(), Storage::from_bytes("x.gguf", file))]))
 }
 
@@ -215,7 +214,7 @@ fn missing_misshapen_and_unsupported_tensors() {
     );
     assert!(
         with(|w| w.tensor_mut("blk.1.ffn_up.weight").ty = 20)
-            .contains("is stored as IQ4_NL, which is not supported; supported: F32")
+            .contains("is stored as IQ4_NL, which is not supported; save the model in one of these: F32")
     );
     assert!(
         with(|w| add(w, "blk.0.ffn_down.bias", &[HIDDEN], TensorType::F32))
@@ -302,101 +301,9 @@ fn configurations_that_are_refused() {
 }
 
 #[test]
-fn tokenizers_that_are_refused() {
-    let with = |key: &str, change: fn(&mut GgufWriter)| {
-        let mut writer = model(TensorType::F32);
-        change(writer.remove_key(key));
-        error(open(writer.finish()))
-    };
-    let pre = "tokenizer.ggml.pre";
-    assert!(
-        with(pre, |_| ())
-            .contains("pre-tokenizer \"default\" (\"tokenizer.ggml.pre\") is not supported; supported: smollm, gpt-2")
-    );
-    assert!(
-        with(pre, |w| {
-            w.string("tokenizer.ggml.pre", "viking");
-        })
-        .contains("pre-tokenizer \"viking\"")
-    );
-    let model = "tokenizer.ggml.model";
-    assert!(
-        with(model, |w| {
-            w.string("tokenizer.ggml.model", "llama");
-        })
-        .contains("tokenizer \"llama\" is not supported in a GGUF file")
-    );
-    let tokens = "tokenizer.ggml.tokens";
-    assert!(
-        with(tokens, |w| {
-            w.strings("tokenizer.ggml.tokens", &["a", "b", "a"]);
-        })
-        .contains("token \"a\" is in the vocabulary twice")
-    );
-    assert!(
-        with(tokens, |w| {
-            w.strings("tokenizer.ggml.tokens", &["a", "b"]);
-        })
-        .contains("2 tokens, but 40 token types")
-    );
-    let eos = "tokenizer.ggml.eos_token_id";
-    assert!(
-        with(eos, |w| {
-            w.u32("tokenizer.ggml.eos_token_id", 40);
-        })
-        .contains("\"tokenizer.ggml.eos_token_id\" is 40, but there are 40 tokens")
-    );
-    assert!(with("tokenizer.ggml.merges", |_| ()).contains("no key \"tokenizer.ggml.merges\""));
-}
-
-#[test]
-fn text_is_cut_as_by_the_original_tokenizer() {
-    let pieces = |pre: &str, text: &str, special: bool| {
-        let mut writer = model(TensorType::F32);
-        writer.remove_key("tokenizer.ggml.pre").string("tokenizer.ggml.pre", pre);
-        let source = open(writer.finish()).unwrap();
-        let tokenizer = Tokenizer::from_bytes(&source.assets.tokenizer_json).unwrap();
-        assert_eq!(tokenizer.get_vocab_size(true), VOCAB);
-        let encoding = tokenizer.encode(text, special).unwrap();
-        assert_eq!(tokenizer.decode(encoding.get_ids(), false).unwrap().trim_start_matches(SPECIAL[1]), text);
-        encoding.get_tokens().join("|")
-    };
-    assert_eq!(pieces("smollm", "is 5", true), "is|Ġ|5");
-    assert_eq!(pieces("gpt-2", "is 5", true), "is|Ġ5");
-    assert_eq!(pieces("smollm", "5555", false), "5|5|5|5");
-    assert_eq!(pieces("gpt-2", "5555", false), "55|55");
-    assert_eq!(pieces("qwen2", "5555", false), "5|5|5|5");
-    assert_eq!(pieces("llama-bpe", "5555", false), "555|5");
-    assert_eq!(pieces("llama-bpe", "is 5", true), "<|im_start|>|is|Ġ|5");
-    assert_eq!(pieces("smollm", "is<|im_end|><tool>5", false), "is|<|im_end|>|<tool>|5");
-}
-
-#[test]
-fn tokenizer_files() {
-    let assets = open(model(TensorType::F32).finish()).unwrap().assets;
-    let special = json!({
-        "bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "unk_token": "<|endoftext|>", "pad_token": "<|im_end|>"
-    });
-    assert_eq!(assets.special_tokens_map, Some(special));
-    let config = assets.tokenizer_config.unwrap();
-    assert_eq!(config["eos_token"], "<|im_end|>");
-    assert_eq!(config["model_max_length"], 256);
-    assert_eq!(config["chat_template"], "{{ messages }}");
-    let added = config["added_tokens_decoder"].as_object().unwrap();
-    assert_eq!(added.keys().collect::<Vec<_>>(), ["0", "1", "2", "11"]);
-    assert_eq!(added["2"]["special"], true);
-    assert_eq!(
-        added["11"],
-        json!({
-            "content": "<tool>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": false
-        })
-    );
-}
-
-#[test]
 fn every_cut_is_an_error() {
     let whole = model(TensorType::Q4_0).finish();
-    for length in (0..6000).chain((6000..whole.len()).step_by(101)) {
+    for length in (0..6000).step_by(7).chain((6000..whole.len()).step_by(499)) {
         let error = error(open(whole[..length].to_vec()));
         assert!(error.contains("truncated"), "{length}: {error}");
     }

@@ -2,6 +2,7 @@
 
 mod folder;
 mod gguf;
+mod tokenizer;
 
 use super::*;
 use crate::model::names::expected_tensors;
@@ -44,4 +45,13 @@ fn read(source: &Source, name: &str) -> Vec<f32> {
 
 fn error(source: Result<Source>) -> String {
     source.unwrap_err().to_string()
+}
+
+/// So that a program may read models on another thread.
+#[test]
+fn futures_can_be_sent() {
+    fn sent<T: Send>(_: T) {}
+    sent(Source::open("none"));
+    sent(Source::from_files("none", vec![]));
+    let _ = |source: &Source| sent(source.read_f32("x"));
 }
