@@ -128,7 +128,7 @@ mod tests {
         // 3·2^62 divides 2^64 with a rest of a quarter: a plain product would give every third number twice as often.
         let n = 3 << 62;
         let mut random = Random::new(3);
-        let third = (0..30_000).filter(|_| random.below(n) % 3 == 0).count();
+        let third = (0..30_000).filter(|_| random.below(n).is_multiple_of(3)).count();
         assert!(third.abs_diff(10_000) < 500, "{third} of 30,000");
         assert!(random.counter > 35_000, "{} draws: none was rejected", random.counter);
     }

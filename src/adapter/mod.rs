@@ -35,6 +35,8 @@ pub struct LinearAdapter {
 
 /// The trained tensors of one linear layer's adapter.
 #[derive(Debug, Clone)]
+// A model has a few hundred of them at most; boxing the factors would save nothing.
+#[allow(clippy::large_enum_variant)]
 pub enum AdapterWeights {
     /// Diagonal blocks, `[n, in / n, out / n]`.
     Diablo(Tensor<3>),

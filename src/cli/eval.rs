@@ -32,9 +32,10 @@ impl Args {
         if self.batch_size == 0 {
             return Err(Error::Usage("--batch-size is 0; expected 1 or more".into()));
         }
+        let data_path = self.data.path()?;
         let opened = self.model.open().await?;
         let adapter = self.adapter.load(&opened.source.config)?;
-        let data = self.data.dataset(&rows(self.data.path()?)?, &opened)?;
+        let data = self.data.dataset(&rows(data_path)?, &opened)?;
         let device = self.device.select(json).await?;
         let model = opened.load(&device).await?;
         let adapters = adapter.map(|adapter| common::on_device(adapter, &model));

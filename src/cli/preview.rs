@@ -21,9 +21,9 @@ pub struct Args {
 
 impl Args {
     pub async fn run(self, json: bool) -> Result<()> {
-        let data_path = self.data.path();
+        let data_path = self.data.path()?;
         let opened = self.model.open().await?;
-        let file = load_rows(data_path?)?.train;
+        let file = load_rows(data_path)?.train;
         let data = self.data.encode(first_rows(&file.text, self.rows), &file.place, &opened)?;
         let style = Style::stdout();
         for (index, example) in data.examples.iter().enumerate() {

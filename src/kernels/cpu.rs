@@ -49,10 +49,10 @@ pub(crate) fn tile<const FMA: bool, const R: usize, const C: usize>(
     let mut acc = [[0.0f32; C]; R];
     for k in 0..depth {
         let row: &[f32; C] = b.data[k * b.step..][..C].try_into().expect("C long");
-        for r in 0..R {
+        for (r, sums) in acc.iter_mut().enumerate() {
             let scale = a.data[k * a.step + r * a.lane_step];
-            for c in 0..C {
-                acc[r][c] = mul_add::<FMA>(scale, row[c], acc[r][c]);
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum = mul_add::<FMA>(scale, *value, *sum);
             }
         }
     }
@@ -72,7 +72,7 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     let r = mul_add::<FMA>(n, -0.693_359_4, x);
     let r = mul_add::<FMA>(n, 2.121_944_4e-4, r);
     let mut p = 1.987_569_1e-4;
-    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         p = mul_add::<FMA>(p, r, c);
     }
     let p = mul_add::<FMA>(p * r, r, r + 1.0);

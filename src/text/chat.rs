@@ -2,7 +2,6 @@
 
 use std::error::Error as _;
 
-use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, Output, State, Value, context};
 
 use crate::error::{Error, Result};
@@ -40,7 +39,7 @@ impl ChatTemplate {
         environment.add_filter("join", methods::join);
         environment.add_filter("list", methods::list);
         environment.add_filter("trim", methods::trim);
-        environment.add_filter("string", methods::string);
+        environment.add_filter("string", python::text);
         environment.add_filter("length", methods::length);
         environment.add_filter("count", methods::length);
         environment.add_filter("format", methods::format);
@@ -81,19 +80,12 @@ impl std::fmt::Debug for ChatTemplate {
 /// Prints a value as Python would, and keeps count.
 fn print(out: &mut Output<'_>, state: &State<'_, '_>, value: &Value) -> Result<(), minijinja::Error> {
     let printed;
-    let text = match value.kind() {
-        ValueKind::Seq | ValueKind::Map | ValueKind::Iterable | ValueKind::Number => {
-            limits::measure(value)?;
-            printed = python::repr(value);
+    let text = match value.as_str() {
+        Some(text) => text,
+        None => {
+            printed = python::repr(value)?;
             &printed
         }
-        _ => match value.as_str() {
-            Some(text) => text,
-            None => {
-                printed = value.to_string();
-                &printed
-            }
-        },
     };
     limits::count_printed(state, text.len())?;
     out.write_str(text).map_err(|_| minijinja::Error::from(ErrorKind::WriteFailure))

@@ -60,7 +60,7 @@ pub(super) fn call(state: &State<'_, '_>, value: &Value, method: &str, args: &[V
 
 /// The filter `replace`.
 pub(super) fn replace(value: &Value, old: &str, new: &str, count: Option<i64>) -> Result<String, Error> {
-    replaced(&python::text(value), old, new, count)
+    replaced(&python::text(value)?, old, new, count)
 }
 
 fn replaced(text: &str, old: &str, new: &str, count: Option<i64>) -> Result<String, Error> {
@@ -88,26 +88,21 @@ fn joined(items: &Value, by: &str, attribute: Option<&str>) -> Result<Value, Err
             joined.push_str(by);
         }
         joined.push_str(&match attribute {
-            Some(name) => python::text(&item.get_attr(name)?),
-            None => python::text(&item),
+            Some(name) => python::text(&item.get_attr(name)?)?,
+            None => python::text(&item)?,
         });
     }
     Ok(Value::from(joined))
 }
 
 /// The filter `trim`.
-pub(super) fn trim(value: &Value, chars: Option<&str>) -> String {
-    let text = python::text(value);
-    match chars {
-        Some(chars) => text.trim_matches(|c| chars.contains(c)).to_owned(),
-        None => text.trim().to_owned(),
-    }
-}
-
-/// The filter `string`.
-pub(super) fn string(value: &Value) -> Result<String, Error> {
-    limits::measure(value)?;
-    Ok(python::text(value))
+pub(super) fn trim(value: &Value, chars: Option<&str>) -> Result<String, Error> {
+    let text = python::text(value)?;
+    let trimmed = match chars {
+        Some(chars) => text.trim_matches(|c| chars.contains(c)),
+        None => text.trim(),
+    };
+    Ok(trimmed.to_owned())
 }
 
 /// The filter `length`. That of nothing is 0.

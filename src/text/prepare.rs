@@ -42,7 +42,7 @@ fn words(piece: &str) -> usize {
     let starts_word = |&(_, c): &(usize, char)| {
         let (before, is_word) = (within_word, c.is_alphanumeric() || c == '_');
         within_word = is_word;
-        !c.is_whitespace() && !(before && is_word)
+        !(c.is_whitespace() || before && is_word)
     };
     code(piece).filter(starts_word).count()
 }

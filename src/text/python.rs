@@ -9,23 +9,27 @@ use serde_json::Value as Json;
 use super::limits;
 
 /// `str(value)`.
-pub(super) fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> Result<String, Error> {
     match value.as_str() {
-        Some(text) => text.to_owned(),
+        Some(text) => Ok(text.to_owned()),
         None => repr(value),
     }
 }
 
 /// `repr(value)`; but nothing for an undefined value, as Jinja has it.
-pub(super) fn repr(value: &Value) -> String {
+pub(super) fn repr(value: &Value) -> Result<String, Error> {
+    limits::measure(value)?;
     let mut out = String::new();
-    write_repr(&mut out, value);
-    out
+    if !value.is_undefined() {
+        write_repr(&mut out, value);
+    }
+    Ok(out)
 }
 
 fn write_repr(out: &mut String, value: &Value) {
     let items = || value.try_iter().into_iter().flatten();
     match value.kind() {
+        ValueKind::Undefined => out.push_str("Undefined"),
         ValueKind::String => write_quoted(out, value.as_str().unwrap_or_default()),
         ValueKind::Seq | ValueKind::Iterable => {
             out.push('[');
@@ -89,6 +93,9 @@ fn float(number: f64) -> String {
 /// The filter `tojson`: `json.dumps` with its keyword arguments, and `ensure_ascii` off.
 pub(super) fn tojson(value: &Value, kwargs: Kwargs) -> Result<String, Error> {
     limits::measure(value)?;
+    if value.is_undefined() {
+        return Err(Error::new(ErrorKind::BadSerialization, "tojson: the value is undefined"));
+    }
     let indent: Option<Value> = kwargs.get("indent")?;
     let separators: Option<Vec<String>> = kwargs.get("separators")?;
     let mut style = Style { sort: kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false), ..Style::default() };

@@ -46,7 +46,7 @@ fn gradients_of_the_base(device: &Device, scale: f64) {
     let targets = Targets::new(&batch.labels, batch.rows, &plain.device()).expect("targets");
     let loss = next_token_loss(&model, model.forward(&tokens, None, None), &targets) / targets.count as f64;
     let mut grads = loss.backward();
-    let mut check = |name: &str, ours: Vec<f32>| {
+    let check = |name: &str, ours: Vec<f32>| {
         let distance = relative(&ours, &golden.f32(&format!("full_grad.{name}")));
         assert!(distance <= 2e-5 * scale, "{name}: gradient off by {distance:.1e}");
     };

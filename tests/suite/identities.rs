@@ -111,7 +111,7 @@ fn masked_full_fine_tuning(blocks: usize, steps: usize, learning_rate: f64, weig
     let golden = Tensors::open("tiny_golden.safetensors");
     let mut model = tiny(&flex());
     let mut start: Vec<Vec<f64>> = Vec::new();
-    let (mut delta, mut m, mut v): (Vec<Vec<f64>>, Vec<Vec<f64>>, Vec<Vec<f64>>) = Default::default();
+    let [mut delta, mut m, mut v]: [Vec<Vec<f64>>; 3] = Default::default();
     let mut losses = Vec::new();
     for step in 1..=steps {
         let batch = golden_batch(&golden, step - 1).remove(0);
@@ -239,7 +239,7 @@ fn identity_6_merged_equals_unmerged_and_the_sum_is_taken_before_the_cast() {
     let linear = &model.layers[0].mlp.up;
     let before = host(linear.weight.clone());
     let mut weight = before.clone();
-    diablo::adapter::add_update(&config, &[slot.clone()], &[host(blocks.clone())], &mut weight);
+    diablo::adapter::add_update(&config, std::slice::from_ref(&slot), &[host(blocks.clone())], &mut weight);
     let merged = Linear { weight: Tensor::from_data(TensorData::new(weight.clone(), [128, 64]), &flex()), bias: None };
     let x = tensor(2, [9, 64]);
     let unmerged = host(linear.forward(x.clone(), Some(&diablo(blocks))));

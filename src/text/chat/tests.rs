@@ -44,6 +44,7 @@ fn values_print_as_in_python() {
     assert_eq!(rendered("{{ none }} {{ true }} {{ 1.0 }} {{ 1e20 }} {{ 1.5e-7 }}"), "None True 1.0 1e+20 1.5e-07");
     assert_eq!(rendered("{{ [1, 'a', none, {'k': \"it's\"}] }}"), "[1, 'a', None, {'k': \"it's\"}]");
     assert_eq!(rendered("{{ ['a\\n\\\\', \"'\\\"\"] }}"), r#"['a\n\\', '\'"']"#);
+    assert_eq!(rendered("{{ [nothing] }}{{ nothing }}"), "[Undefined]");
     assert_eq!(rendered("{{ messages[0] }}"), "{'role': 'user', 'content': 'Hi'}");
     assert_eq!(rendered("{{ [1] | trim }}{{ [1] | string }}{{ ['a', [2]] | join('-') }}"), "[1][1]a-[2]");
 }
@@ -58,6 +59,7 @@ fn tojson_writes_as_json_dumps() {
     assert_eq!(json("(separators=(',', ':'))"), r#"{"b":[1,"é<'\"\n"],"a":{},"f":1e+16}"#);
     let indented = "{\n  \"b\": [\n    1,\n    \"é<'\\\"\\n\"\n  ],\n  \"a\": {},\n  \"f\": 1e+16\n}";
     assert_eq!(json("(indent=2)"), indented);
+    assert!(error("{{ nothing | tojson }}").contains("the value is undefined"));
     assert!(error("{{ 1 | tojson(separators=[':']) }}").contains("separators must be two strings"));
 }
 
@@ -174,6 +176,10 @@ fn growing_templates_end() {
         "{{ 'a' * 99999999 }}",
         "{{ [1] * 9999999999 }}",
         "{{ ([1] * 9999999999) | list }}",
+        "{{ ([1] * 9999999999) | trim }}",
+        "{{ ([1] * 9999999999) | string }}",
+        "{{ ([1] * 9999999999) | replace('a', 'b') }}",
+        "{{ ([1] * 9999999999) | tojson }}",
         "{{ (['a'] * 99999) | join('b' * 9999) }}",
     ] {
         assert_eq!(error(growing), "chat template: it makes more than 16 MiB of text or data", "{growing}");
