@@ -15,9 +15,9 @@ use minijinja::{Error, ErrorKind, State, Value};
 pub(super) const MAX_STEPS: u64 = 5_000_000;
 /// Bytes one rendering, or one value within it, may have. That is some four million tokens.
 pub(super) const MAX_BYTES: usize = 16 << 20;
-/// Depth of macro calls and blocks, each worth some. minijinja allows 500, more than templates need and much for a
-/// browser's stack of 1 MiB.
-pub(super) const MAX_DEPTH: usize = 100;
+/// Depth of blocks and, counted some seven times, macro calls. minijinja allows 500, which takes much of a browser's
+/// stack of 1 MiB.
+pub(super) const MAX_DEPTH: usize = 250;
 /// Words and signs in one tag, and `elif`s in all. Each may nest the parsed tree one deeper, which minijinja follows by
 /// recursion without a limit.
 pub(super) const MAX_WORDS: usize = 3000;

@@ -158,6 +158,12 @@ fn deep_templates_end() {
 }
 
 #[test]
+fn macros_may_call_themselves() {
+    let nested = "{% macro m(n) %}({% if n > 0 %}{{ m(n - 1) }}{% endif %}){% endmacro %}{{ m(25) }}";
+    assert_eq!(rendered(nested), format!("{}{}", "(".repeat(26), ")".repeat(26)));
+}
+
+#[test]
 fn growing_templates_end() {
     for growing in [
         "{% for i in range(100000) %}{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' * 100 }}{% endfor %}",
@@ -173,6 +179,7 @@ fn growing_templates_end() {
         "{% set ns = namespace(x={}) %}{% for i in range(99999) %}{% set ns.x = {'a': ns.x} %}{% endfor %}",
         "{% macro m(x) %}{{ m(x ~ x) }}{% endmacro %}{{ m('aaaaaaaaaaaaaaaaaaaaaaaa' * 9999) }}",
         "{% for x in ['aaaaaaaaaaaaaaaaaaaaaaaa' * 9999] recursive %}{{ loop([x ~ x]) }}{% endfor %}",
+        "{% macro m() %}{% for i in range(99999) %}{{ 'a' * 999 }}{% endfor %}{% endmacro %}{% if m() %}{% endif %}",
         "{{ 'a' * 99999999 }}",
         "{{ [1] * 9999999999 }}",
         "{{ ([1] * 9999999999) | list }}",
