@@ -1,0 +1,18 @@
+//! Adapter configurations and files, and what is made of them.
+
+#[path = "../../../src/adapter/config.rs"]
+mod config;
+#[path = "../../../src/adapter/export.rs"]
+mod export;
+#[path = "../../../src/adapter/file.rs"]
+mod file;
+#[path = "../../../src/adapter/merge.rs"]
+mod merge;
+#[path = "../../../src/adapter/slots.rs"]
+mod slots;
+
+pub use config::{AdapterConfig, Method, common_divisors};
+pub use export::export;
+pub use file::{CONFIG_FILE, StoredAdapter, WEIGHTS_FILE};
+pub use merge::add_update;
+pub use slots::{Slot, slots};

@@ -1,0 +1,6 @@
+//! Choosing the next token.
+
+#[path = "../../../src/generate/sampler.rs"]
+mod sampler;
+
+pub use sampler::*;

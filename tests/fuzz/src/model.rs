@@ -1,0 +1,11 @@
+//! What a model is, without the model.
+
+#[path = "../../../src/model/config.rs"]
+pub mod config;
+#[path = "../../../src/model/names.rs"]
+pub mod names;
+#[path = "../../../src/model/projection.rs"]
+mod projection;
+
+pub use config::{Architecture, ModelConfig};
+pub use projection::Projection;
