@@ -153,5 +153,20 @@ pub(crate) fn encode(ty: TensorType, values: &[f32]) -> Vec<u8> {
         TensorType::Q4_1 => {
             blocks().flat_map(|(d, block)| half(d).into_iter().chain(half(-8.0 * d)).chain(nibbles(d, block))).collect()
         }
+        // The nibbles' 0 to 15 as 8 to 23 less 16, and with no fifth bit.
+        TensorType::Q5_0 => blocks()
+            .flat_map(|(d, block)| {
+                let shifted: Vec<f32> =
+                    block.iter().map(|value| value + if *value < 0.0 { 8.0 * d } else { -8.0 * d }).collect();
+                let fifth = block.iter().rev().fold(0u32, |bits, value| bits << 1 | u32::from(*value >= 0.0));
+                half(d).into_iter().chain(fifth.to_le_bytes()).chain(nibbles(d, &shifted))
+            })
+            .collect(),
+        TensorType::Q5_1 => blocks()
+            .flat_map(|(d, block)| half(d).into_iter().chain(half(-8.0 * d)).chain([0; 4]).chain(nibbles(d, block)))
+            .collect(),
+        TensorType::Q2K | TensorType::Q3K | TensorType::Q4K | TensorType::Q5K | TensorType::Q6K => {
+            panic!("{} is not written here", ty.name())
+        }
     }
 }
