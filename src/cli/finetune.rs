@@ -90,6 +90,9 @@ impl Args {
         let device = device.info.name.as_str();
         let result = train::run(&mut trainer, &train, valid.as_ref(), device, resume, &mut progress).await;
         progress.finish();
+        if let Err(error @ Error::Io { .. }) = &result {
+            progress.folder().say_what_is_left(error);
+        }
         result?;
         if json {
             return Ok(());

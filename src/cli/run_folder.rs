@@ -1,13 +1,13 @@
-//! The folder of a run: its adapter, its checkpoints, its log, and a lock against other runs.
+//! The folder of a run: its adapter, its checkpoints, and its log, which is locked against other runs.
 
 use super::output;
-use crate::adapter::{CONFIG_FILE, StoredAdapter};
+use crate::adapter::StoredAdapter;
 use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomically};
 use crate::model::ModelConfig;
-use crate::train::checkpoint::{self, Lock};
+use crate::train::checkpoint;
 use crate::train::{Snapshot, TrainEvent};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -29,47 +29,37 @@ pub enum Earlier {
 pub struct RunFolder {
     path: PathBuf,
     model: ModelConfig,
+    /// Locked for as long as it is open.
     log: Option<File>,
     events: Vec<TrainEvent>,
-    _lock: Lock,
 }
 
 impl RunFolder {
-    /// Takes the folder, and reads the newest complete checkpoint where it is to be resumed. Changes nothing yet.
+    /// Looks at the folder, and reads the newest complete checkpoint where it is to be resumed. Changes nothing.
     ///
     /// # Errors
-    /// If another run uses it, it holds an unfinished run that may not be replaced, there is nothing to resume, or it
-    /// cannot be written.
+    /// If it holds an unfinished run that may not be replaced, or there is nothing to resume.
     pub fn open(path: &Path, model: &ModelConfig, earlier: Earlier) -> Result<(Self, Option<Snapshot>)> {
-        if earlier == Earlier::Resume && checkpoint::list(path)?.is_empty() {
-            return Err(Error::Usage(format!(
-                "{} holds no checkpoint to resume from; leave --resume out to start, or name the folder of the run with \
-                 --adapter-path",
-                path.display()
-            )));
-        }
-        create_folder(path)?;
-        let lock = Lock::take(path)?;
-        if earlier == Earlier::KeepUnfinished {
-            refuse_unfinished(path)?;
-        }
         let snapshot = match earlier {
-            Earlier::Resume => Some(checkpoint::load_newest(path, model, |skipped| {
-                output::note(&format!("warning: {skipped}; going back to the checkpoint before"));
-            })?),
-            Earlier::Overwrite | Earlier::KeepUnfinished => None,
+            Earlier::Resume => Some(newest(path, model)?),
+            Earlier::Overwrite => None,
+            Earlier::KeepUnfinished => {
+                refuse_unfinished(path)?;
+                None
+            }
         };
-        let folder = Self { path: path.to_owned(), model: model.clone(), log: None, events: Vec::new(), _lock: lock };
-        Ok((folder, snapshot))
+        Ok((Self { path: path.to_owned(), model: model.clone(), log: None, events: Vec::new() }, snapshot))
     }
 
     /// The run begins, or goes on from `resume`: removes what an earlier run left behind, as far as that goes on no
     /// further, and starts the log.
     ///
     /// # Errors
-    /// Where the system refuses.
+    /// If another run uses the folder, or the system refuses.
     pub fn begin(&mut self, resume: Option<&Snapshot>) -> Result<()> {
+        create_folder(&self.path)?;
         let log = self.path.join(LOG_FILE);
+        let before = self.lock(&log)?;
         match resume {
             None => checkpoint::clear(&self.path)?,
             Some(snapshot) => {
@@ -83,9 +73,23 @@ impl RunFolder {
             }
         }
         write_atomically(&log, |file| self.events.iter().try_for_each(|event| writeln!(file, "{}", json(event))))?;
-        let opened = OpenOptions::new().append(true).open(&log);
-        self.log = Some(opened.map_err(|e| Error::io(&log, "opening the log", e))?);
+        self.log = Some(self.lock(&log)?);
+        drop(before);
         Ok(())
+    }
+
+    /// Opens the log for this run alone.
+    fn lock(&self, log: &Path) -> Result<File> {
+        let opened = OpenOptions::new().create(true).append(true).open(log);
+        let file = opened.map_err(|e| Error::io(log, "opening the log", e))?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(Error::Usage(format!(
+                "another run is using {}; wait for it, or name another folder with --adapter-path",
+                self.path.display()
+            ))),
+            // Some network file systems have no locks.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+        }
     }
 
     /// Notes an event in the log.
@@ -119,6 +123,14 @@ impl RunFolder {
         StoredAdapter::load(&self.path, &self.model)
     }
 
+    /// After an error of the file system: tells what can be gone on from.
+    pub fn say_what_is_left(&self, error: &Error) {
+        let newest = checkpoint::list(&self.path).ok().and_then(|mut all| all.pop());
+        if let Some((_, path)) = newest.filter(|_| !output::reader_is_gone(error)) {
+            output::note(&format!("{} is intact; once there is room, go on with --resume", path.display()));
+        }
+    }
+
     /// Everything that happened, also before a resume.
     pub fn events(&self) -> &[TrainEvent] {
         &self.events
@@ -128,6 +140,20 @@ impl RunFolder {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The newest complete checkpoint; warns of those that are not.
+fn newest(path: &Path, model: &ModelConfig) -> Result<Snapshot> {
+    if checkpoint::list(path)?.is_empty() {
+        return Err(Error::Usage(format!(
+            "{} holds no checkpoint to resume from; leave --resume out to start, or name the folder of the run with \
+             --adapter-path",
+            path.display()
+        )));
+    }
+    checkpoint::load_newest(path, model, |skipped| {
+        output::note(&format!("warning: {skipped}; going back to the checkpoint before"));
+    })
 }
 
 /// An error if `path` holds a run that was not finished.
@@ -164,9 +190,4 @@ fn is_after(event: &TrainEvent, step: usize) -> bool {
 
 fn json(event: &TrainEvent) -> String {
     serde_json::to_string(event).expect("JSON of plain values")
-}
-
-/// Whether `path` holds an adapter.
-pub fn has_adapter(path: &Path) -> bool {
-    path.join(CONFIG_FILE).exists()
 }
