@@ -14,6 +14,7 @@ mod merge;
 mod output;
 mod preview;
 mod progress;
+mod run_folder;
 
 use crate::error::Result;
 use clap::{Parser, Subcommand};

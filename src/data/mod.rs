@@ -6,6 +6,7 @@ mod batcher;
 mod dataset;
 mod example;
 mod files;
+mod pack;
 mod row;
 
 pub use batch::Batch;
@@ -15,4 +16,5 @@ pub use example::{Example, IGNORED, Preview, RowEncoder, RowOptions};
 pub use files::{JsonlFile, utf8_text};
 #[cfg(not(target_family = "wasm"))]
 pub use files::{Splits, load_rows};
+pub use pack::{TrainRows, pack};
 pub use row::Row;

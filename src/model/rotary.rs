@@ -6,18 +6,18 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 /// Cosines and sines for a stretch of positions; none where nothing is rotated.
 #[derive(Debug, Clone)]
-pub struct Rotary(Option<[Tensor<2>; 2]>); // both [length, head_dim / 2]
+pub struct Rotary(Option<[Tensor<2>; 2]>); // both [positions, head_dim / 2]
 
 impl Rotary {
     /// Rotates nothing: for layers without rotary embedding.
     pub const IDENTITY: Self = Self(None);
 
-    /// Tables for positions `start .. start + length`, computed in f64.
-    pub fn new(config: &ModelConfig, start: usize, length: usize, device: &Device) -> Self {
+    /// Tables for these positions, computed in f64: those of one row, which then hold for all, or those of every row.
+    pub fn new(config: &ModelConfig, positions: impl ExactSizeIterator<Item = usize>, device: &Device) -> Self {
         let frequencies = config.rope_frequencies();
-        let angle = |position: usize, frequency: &f64| position as f64 * frequency;
-        let angles: Vec<f64> = (start..start + length)
-            .flat_map(|position| frequencies.iter().map(move |frequency| angle(position, frequency)))
+        let length = positions.len();
+        let angles: Vec<f64> = positions
+            .flat_map(|position| frequencies.iter().map(move |frequency| position as f64 * frequency))
             .collect();
         let table = |f: fn(f64) -> f64| {
             let values: Vec<f32> = angles.iter().map(|angle| f(*angle) as f32).collect();
