@@ -120,7 +120,7 @@ impl TensorType {
             Self::BF16 => each(bytes, values, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
             Self::F64 => each(bytes, values, |b| f64::from_le_bytes(b) as f32),
             Self::F16 => dequantize_f16(bytes, values),
-            Self::Q8_0 => each_block(bytes, values, |[d0, d1, quants @ ..]: &[u8; 34], values| {
+            Self::Q8_0 => each_block(bytes, values, |[d0, d1, quants @ ..]: &[u8; 34], values: &mut [f32; BLOCK]| {
                 let d = scale([*d0, *d1]);
                 for (value, q) in values.iter_mut().zip(quants) {
                     *value = d * f32::from(q.cast_signed());
