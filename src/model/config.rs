@@ -91,7 +91,7 @@ pub struct ModelConfig {
 
 /// Caps that keep a hostile file from asking for absurd allocations; far above any model this crate can train.
 const MAX_SIZE: usize = 1 << 20;
-const MAX_LAYERS: usize = 1024;
+pub(super) const MAX_LAYERS: usize = 1024;
 
 impl ModelConfig {
     /// The config itself if its sizes fit together, else an error at `place`.

@@ -1,6 +1,6 @@
 //! Hugging Face's `config.json`.
 
-use super::config::{Architecture, ModelConfig};
+use super::config::{Architecture, MAX_LAYERS, ModelConfig};
 use super::frequencies::RopeScaling;
 use crate::error::{Error, Result};
 use crate::weights::quoted;
@@ -8,8 +8,6 @@ use serde_json::{Value, json};
 
 /// Every how many layers a SmolLM3 has one without rotary embedding, unless told otherwise. GGUF files never tell.
 pub(crate) const NOPE_INTERVAL: usize = 4;
-/// The first layer with a sliding window of a Qwen that has one and does not say where, as in `transformers`.
-const FIRST_WINDOWED_LAYER: f64 = 28.0;
 
 impl ModelConfig {
     /// Reads a Hugging Face `config.json`; `place` names the file in errors. Keys that are not there have the values
@@ -19,9 +17,8 @@ impl ModelConfig {
     /// On a missing or mistyped key, an unsupported family or feature, or sizes that do not fit together.
     pub fn from_hf(config: &Value, place: &str) -> Result<Self> {
         let reader = Reader { config, place };
-        let model_type = config["model_type"]
-            .as_str()
-            .ok_or_else(|| reader.wrong("no \"model_type\"; is this the config.json of a language model?"))?;
+        let no_type = "no \"model_type\"; is this the config.json of a language model?";
+        let model_type = config["model_type"].as_str().ok_or_else(|| reader.wrong(no_type))?;
         let architecture = Architecture::from_name(model_type, place)?;
         let size = |key: &str| reader.size(config, key);
         let optional_size = |key: &str| reader.optional_size(key);
@@ -117,6 +114,7 @@ impl ModelConfig {
 
 /// Every `interval`th of so many layers, which is what has no rotary embedding in a model that does not list them.
 pub(crate) fn every_nth_layer(layers: usize, interval: usize) -> Vec<usize> {
+    let layers = layers.min(MAX_LAYERS); // more are refused, but later
     (0..layers).filter(|layer| (layer + 1).is_multiple_of(interval)).collect()
 }
 
@@ -133,11 +131,8 @@ impl Reader<'_> {
 
     fn size(&self, config: &Value, key: &str) -> Result<usize> {
         let value = config.get(key).ok_or_else(|| self.wrong(format!("no \"{key}\"")))?;
-        value
-            .as_u64()
-            .and_then(|n| usize::try_from(n).ok())
-            .filter(|n| *n > 0)
-            .ok_or_else(|| self.wrong(format!("\"{key}\" is {value}; expected a positive whole number")))
+        let size = value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+        size.ok_or_else(|| self.wrong(format!("\"{key}\" is {value}; expected a positive whole number")))
     }
 
     fn optional_size(&self, key: &str) -> Result<Option<usize>> {
@@ -177,8 +172,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Layers for which `no_rope_layers` holds a 0 (its name says the opposite of what it lists), else every
-    /// `no_rope_layer_interval`th.
+    /// Layers with a 0 in `no_rope_layers` (whose name says the opposite), else every `no_rope_layer_interval`th.
     fn nope_layers(&self, layers: usize) -> Result<Vec<usize>> {
         let value = &self.config["no_rope_layers"];
         if value.is_null() {
@@ -193,45 +187,34 @@ impl Reader<'_> {
         Ok((0..layers).filter(|layer| flags[*layer] == 0).collect())
     }
 
-    /// Errors if any layer attends to a window only.
+    /// Errors if any layer may attend to a window only.
     fn refuse_sliding_window(&self, family: Architecture, layers: usize, nope_layers: &[usize]) -> Result<()> {
+        let in_use = self.flag("use_sliding_window")? == Some(true) && !self.config["sliding_window"].is_null();
         let windowed = match self.config["layer_types"].as_array() {
             Some(types) => types.iter().any(|kind| kind != "full_attention"),
+            None if family == Architecture::SmolLm3 => in_use && !nope_layers.is_empty(),
             None => {
-                let in_use = self.flag("use_sliding_window")? == Some(true) && !self.config["sliding_window"].is_null();
-                in_use
-                    && match family {
-                        Architecture::SmolLm3 => !nope_layers.is_empty(),
-                        _ => {
-                            let first = self.number(self.config, "max_window_layers")?;
-                            first.unwrap_or(FIRST_WINDOWED_LAYER) < layers as f64
-                        }
-                    }
+                let first = self.number(self.config, "max_window_layers")?;
+                in_use && first.is_none_or(|first| first < layers as f64)
             }
         };
         if windowed {
-            let what = "some layers attend to a sliding window, which is not supported; models whose layers are all \
-                        \"full_attention\" are";
-            return Err(self.wrong(what));
+            return Err(self.wrong("layers that attend to a sliding window only are not supported"));
         }
         Ok(())
     }
 
     /// From `rope_scaling`, or `rope_parameters` in newer files.
     fn rope_scaling(&self, max_position_embeddings: usize) -> Result<Option<RopeScaling>> {
-        let kind = |settings: &Value| {
-            let kind = settings["rope_type"].as_str().or_else(|| settings["type"].as_str());
-            kind.map(str::to_owned)
-        };
         let places = [&self.config["rope_scaling"], &self.config["rope_parameters"]];
-        let Some((settings, kind)) = places.into_iter().find_map(|settings| Some((settings, kind(settings)?))) else {
-            return Ok(None);
-        };
+        let kind = |settings: &&Value| settings["rope_type"].is_string() || settings["type"].is_string();
+        let Some(settings) = places.into_iter().find(kind) else { return Ok(None) };
+        let kind = settings["rope_type"].as_str().or(settings["type"].as_str()).unwrap_or_default();
         let number = |key: &str| {
             self.number(settings, key)?
                 .ok_or_else(|| self.wrong(format!("rotary embedding of type \"{kind}\" without \"{key}\"")))
         };
-        match kind.as_str() {
+        match kind {
             "default" => Ok(None),
             "linear" => Ok(Some(RopeScaling::Linear { factor: number("factor")? })),
             "llama3" => Ok(Some(RopeScaling::Llama3 {
@@ -338,6 +321,7 @@ mod tests {
             with("smollm3", json!({"no_rope_layers": [1, 1, 1, 1, 1, 1, 1, 1, 0]})).unwrap().nope_layers,
             [0; 0]
         );
+        assert!(error("smollm3", json!({"num_hidden_layers": u64::MAX})).contains("expected 1 to 1024"));
         for flags in [json!([0, 1]), json!([1, 1, 1, 1, 1, 1, 1, 2]), json!("all"), json!([-1, 1, 1, 1, 1, 1, 1, 1])] {
             let error = error("smollm3", json!({"no_rope_layers": flags}));
             assert_eq!(error, "\"no_rope_layers\" is not a list of 8 times 0 or 1");
@@ -346,11 +330,12 @@ mod tests {
 
     #[test]
     fn scaled_rotary_embeddings() {
-        let llama3 = |original| RopeScaling::Llama3 {
-            factor: 32.0,
-            low_freq_factor: 1.0,
-            high_freq_factor: 4.0,
-            original_max_position_embeddings: original,
+        let (factor, low_freq_factor, high_freq_factor) = (32.0, 1.0, 4.0);
+        let llama3 = |original_max_position_embeddings| RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
         };
         let mut rope = json!({"rope_type": "llama3", "factor": 32, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                               "original_max_position_embeddings": 8192, "rope_theta": 7.0});
@@ -387,7 +372,7 @@ mod tests {
     fn sliding_windows() {
         let window = json!({"use_sliding_window": true, "sliding_window": 32, "max_window_layers": 4});
         for name in ["qwen2", "qwen3", "smollm3"] {
-            assert!(error(name, window.clone()).contains("a sliding window, which is not supported"), "{name}");
+            assert!(error(name, window.clone()).contains("a sliding window only are not supported"), "{name}");
             for (key, value) in [("use_sliding_window", json!(false)), ("sliding_window", Value::Null)] {
                 let mut unused = window.clone();
                 unused[key] = value;
@@ -398,7 +383,7 @@ mod tests {
             types[5] = "sliding_attention";
             assert!(error(name, json!({"layer_types": types})).contains("a sliding window"));
         }
-        for (layers, used) in [(json!(8), false), (json!(0), true), (Value::Null, false)] {
+        for (layers, used) in [(json!(8), false), (json!(0), true), (Value::Null, true)] {
             let keys = json!({"use_sliding_window": true, "sliding_window": 32, "max_window_layers": layers});
             assert_eq!(with("qwen3", keys).is_err(), used, "{layers}");
         }
