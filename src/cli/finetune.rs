@@ -9,7 +9,7 @@ use crate::data::{Dataset, load_rows};
 use crate::device::SelectedDevice;
 use crate::error::{Error, Result};
 use crate::model::{ModelConfig, Projection};
-use crate::train::{self, Schedule, TrainConfig, Trainer};
+use crate::train::{Run, Schedule, TrainConfig, Trainer};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde_json::{Value, json};
@@ -86,9 +86,9 @@ impl Args {
         let model = opened.load(&device).await?;
         let mut trainer = Trainer::new(model, opened.source.name.clone(), adapter, config)?;
         interrupt::watch("stopping after this step, and saving")?;
+        let run = Run::new(&mut trainer, &train, valid.as_ref(), &device.info.name, resume.as_ref()).await?;
         progress.folder().begin(resume.as_ref())?;
-        let device = device.info.name.as_str();
-        let result = train::run(&mut trainer, &train, valid.as_ref(), device, resume, &mut progress).await;
+        let result = run.train(&mut progress).await;
         progress.finish();
         if let Err(error @ Error::Io { .. }) = &result {
             progress.folder().say_what_is_left(error);

@@ -169,6 +169,8 @@ impl Observer for Progress {
             TrainEvent::Warning { step, message } => {
                 self.line(&format!("step {step}/{}  warning: {message}", self.steps))
             }
+            // The error that follows says all there is to say.
+            TrainEvent::Diverged { .. } => Ok(()),
             TrainEvent::Test(report) => {
                 self.line(&format!("test loss {:.4}  perplexity {:.2}", report.loss, report.perplexity))
             }

@@ -159,8 +159,8 @@ fn newest(path: &Path, model: &ModelConfig) -> Result<Snapshot> {
 /// An error if `path` holds a run that was not finished.
 fn refuse_unfinished(path: &Path) -> Result<()> {
     let Some((step, _)) = checkpoint::list(path)?.pop() else { return Ok(()) };
-    let is_finished = read_log(&path.join(LOG_FILE)).iter().any(|event| matches!(event, TrainEvent::Done { .. }));
-    if is_finished {
+    let ends = |event: &TrainEvent| matches!(event, TrainEvent::Done { .. } | TrainEvent::Diverged { .. });
+    if read_log(&path.join(LOG_FILE)).iter().any(ends) {
         return Ok(());
     }
     Err(Error::Usage(format!(
@@ -184,7 +184,7 @@ fn is_after(event: &TrainEvent, step: usize) -> bool {
         TrainEvent::Eval(report) => report.step.is_some_and(|at| at > step),
         TrainEvent::Resume { .. } => false,
         TrainEvent::Warning { step: at, .. } | TrainEvent::Checkpoint { step: at, .. } => *at > step,
-        TrainEvent::Test(_) | TrainEvent::Done { .. } => true,
+        TrainEvent::Test(_) | TrainEvent::Done { .. } | TrainEvent::Diverged { .. } => true,
     }
 }
 
