@@ -57,22 +57,23 @@ impl Axis {
         Self { scale: Scale::Linear, low: 0.0, high: if high == 0.0 { 1.0 } else { high * 1.05 }, ticks }
     }
 
-    /// Exactly from the smallest to the largest of `values`; logarithmic where they differ by more than 100 times.
-    pub fn exact(values: impl Iterator<Item = f64> + Clone, ticks: usize) -> Self {
-        let (low, high) = range(values.clone());
-        let positive = values.filter(|&value| drawable(value) && value > 0.0).fold(f64::INFINITY, f64::min);
-        if low >= 0.0 && high > WIDE * positive {
-            return Self { scale: Scale::Log, low: positive, high, ticks };
-        }
-        let (low, high) = widened((low, high));
+    /// Exactly from the smallest to the largest of `values`.
+    pub fn exact(values: impl Iterator<Item = f64>, ticks: usize) -> Self {
+        let (low, high) = widened(range(values));
         Self { scale: Scale::Linear, low, high, ticks }
     }
 
-    /// [`Axis::around`], or logarithmic where the values differ by more than 100 times.
+    /// Logarithmic, exactly from the smallest value above zero to the largest; none where the two are not apart.
+    pub fn log(values: impl Iterator<Item = f64>, ticks: usize) -> Option<Self> {
+        let (low, high) = range(values.filter(|&value| value > 0.0));
+        (low > 0.0 && high > low * 1.01).then_some(Self { scale: Scale::Log, low, high, ticks })
+    }
+
+    /// [`Axis::around`], or logarithmic where the values are above zero and differ by more than 100 times.
     pub fn around_or_log(values: impl Iterator<Item = f64> + Clone, ticks: usize) -> Self {
-        let exact = Self::exact(values.clone(), ticks);
-        match exact.scale {
-            Scale::Log => Self { low: exact.low / 1.3, high: exact.high * 1.3, ..exact },
+        let negative = values.clone().any(|value| value < 0.0);
+        match Self::log(values.clone(), ticks) {
+            Some(log) if !negative && log.high > WIDE * log.low => Self { low: log.low / 1.3, high: log.high * 1.3, ..log },
             _ => Self::around(values, ticks),
         }
     }
@@ -85,6 +86,11 @@ impl Axis {
     /// The lower end.
     pub fn low(&self) -> f64 {
         self.low
+    }
+
+    /// The upper end.
+    pub fn high(&self) -> f64 {
+        self.high
     }
 
     /// Where `value` lies: 0 at the lower end, 1 at the upper; outside of the range, the nearer end.
@@ -242,7 +248,7 @@ mod tests {
         assert_eq!(labels(&Axis::steps([1.0, 100_000.0].into_iter(), 5)), ["20k", "40k", "60k", "80k", "100k"]);
         assert_eq!(labels(&Axis::steps([1.0, 3.0].into_iter(), 8)), ["1", "2", "3"]);
         assert_eq!(labels(&Axis::steps([7.0].into_iter(), 8)), ["7", "8"]);
-        assert_eq!(labels(&Axis::around([1.3, 3.9].into_iter(), 5)), ["1.5", "2.0", "2.5", "3.0", "3.5", "4.0"]);
+        assert_eq!(labels(&Axis::around([1.3, 3.9].into_iter(), 5)), ["2", "3", "4"]);
         assert_eq!(labels(&Axis::from_zero([2e-4].into_iter(), 5)), ["0", "5e-5", "1e-4", "1.5e-4", "2e-4"]);
         assert_eq!(labels(&Axis::from_zero([23_000.0].into_iter(), 5)), ["0", "5k", "10k", "15k", "20k"]);
         assert_eq!(labels(&Axis::around([-0.31, 0.29].into_iter(), 5)), ["-0.2", "0", "0.2"]);
@@ -255,7 +261,7 @@ mod tests {
         assert_eq!(labels(&axis), ["0.1", "1", "10", "100"]);
         assert!(!Axis::around_or_log([0.5, 49.0].into_iter(), 5).is_log());
         // 300 powers of ten still have few ticks.
-        let axis = Axis::exact([1e-150, 1e150].into_iter(), 5);
+        let axis = Axis::log([1e-150, 1e150].into_iter(), 5).unwrap();
         assert!((2..=6).contains(&axis.ticks().len()), "{:?}", axis.ticks());
         assert!((axis.position(1.0) - 0.5).abs() < 1e-9);
         assert_eq!(axis.position(0.0), 0.0);

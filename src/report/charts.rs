@@ -5,6 +5,7 @@ use std::io;
 use plotters::prelude::*;
 
 use super::axis::Axis;
+use super::escape::escape;
 use super::series::{Curves, Point, smooth_points, thin};
 use crate::error::{Error, Result};
 
@@ -89,10 +90,12 @@ struct Size {
     buckets: usize,
 }
 
-/// For windows of 700 pixels and more.
-const WIDE: Size = Size { width: 1080, height: 340, ticks: 10, buckets: 600 };
-/// For telephones.
-const NARROW: Size = Size { width: 360, height: 250, ticks: 5, buckets: 220 };
+/// The chart of the loss by the width of the window, each with the class that shows it there.
+const LOSS: [(&str, Size); 3] = [
+    ("narrow", Size { width: 360, height: 250, ticks: 5, buckets: 220 }),
+    ("medium", Size { width: 680, height: 300, ticks: 8, buckets: 400 }),
+    ("wide", Size { width: 1080, height: 340, ticks: 10, buckets: 600 }),
+];
 /// For charts that stand beside each other.
 const SMALL: Size = Size { width: 360, height: 210, ticks: 5, buckets: 220 };
 
@@ -101,9 +104,9 @@ const VALUE_TICKS: usize = 5;
 /// Evaluations get dots up to this number.
 const DOTS: usize = 60;
 
-/// The loss, raw and smoothed, and the validation loss: for wide windows, and for narrow ones.
-pub fn loss(curves: &Curves, label: &str) -> Result<[String; 2]> {
-    Ok([draw_loss(curves, WIDE, label)?, draw_loss(curves, NARROW, label)?])
+/// The loss, raw and smoothed, and the validation loss: a class for windows of some width, and the chart for them.
+pub fn loss(curves: &Curves, label: &str) -> Result<Vec<(&'static str, String)>> {
+    LOSS.into_iter().map(|(class, size)| Ok((class, draw_loss(curves, size, label)?))).collect()
 }
 
 fn draw_loss(curves: &Curves, size: Size, label: &str) -> Result<String> {
@@ -171,11 +174,13 @@ type Failure = DrawingAreaErrorKind<io::Error>;
 
 fn draw_into(svg: &mut String, size: (u32, u32), x: Axis, y: Axis, curves: &[Curve]) -> Result<(), Failure> {
     let area = SVGBackend::with_string(svg, size).into_drawing_area();
+    let longest = y.ticks().into_iter().map(|tick| y.label(tick).len() as u32).max().unwrap_or(0);
+    let first = x.ticks().first().copied();
     let mut chart = ChartBuilder::on(&area)
         .margin_top(8 * FINE)
         .margin_right(14 * FINE)
-        .x_label_area_size(24 * FINE)
-        .y_label_area_size(46 * FINE)
+        .x_label_area_size(28 * FINE)
+        .y_label_area_size((longest * 7 + 20) * FINE)
         .build_cartesian_2d(x, y)?;
     let text = ("sans-serif", f64::from(LABEL * FINE) * FONT_SCALE).into_font().color(&Ink::Label.color());
     chart
@@ -186,9 +191,10 @@ fn draw_into(svg: &mut String, size: (u32, u32), x: Axis, y: Axis, curves: &[Cur
         .axis_style(TRANSPARENT)
         .set_all_tick_mark_size(7 * FINE)
         .label_style(text)
-        .x_label_formatter(&|&value| x.label(value))
-        .y_label_formatter(&|&value| y.label(value))
+        .x_label_formatter(&|&step| if Some(step) == first { format!("step {}", x.label(step)) } else { x.label(step) })
         .draw()?;
+    let ends = [x.low(), x.high()].map(|step| (step, y.low()));
+    chart.draw_series([PathElement::new(ends, Ink::Grid.color().stroke_width(FINE))])?;
     for curve in curves {
         let style = curve.ink.color().mix(curve.opacity).stroke_width(curve.width * FINE);
         let points = || curve.points.iter().copied();
@@ -220,6 +226,6 @@ fn classes(svg: &str, width: u32, height: u32, label: &str) -> String {
             .replace(&format!(" stroke=\"{color}\""), &format!(" class=\"{class}\""))
             .replace(&format!(" fill=\"{color}\""), &format!(" class=\"{class} filled\""));
     }
-    let label = minijinja::HtmlEscape(label);
+    let label = escape(label);
     format!("<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">\n{body}")
 }

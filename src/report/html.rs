@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::Report;
 use super::axis::compact;
 use super::charts;
+use super::escape::printable;
 use super::heatmap::HeatMap;
 use super::series::{Curves, Point, smooth_points};
 use crate::error::{Error, Result};
@@ -27,12 +28,11 @@ struct ChartView {
     svg: String,
 }
 
-/// The chart of the loss, for wide and for narrow windows.
+/// The chart of the loss, for windows of several widths.
 #[derive(Debug, Serialize)]
 struct LossView {
     note: String,
-    wide: String,
-    narrow: String,
+    charts: Vec<(&'static str, String)>,
     training: bool,
     validation: bool,
 }
@@ -78,24 +78,11 @@ fn page(context: &Value) -> Result<String, minijinja::Error> {
     environment.get_template(NAME)?.render(context)
 }
 
-/// Prints a value escaped, and characters that do not print as signs that do.
+/// Prints a value escaped, its control characters as pictures.
 fn print(out: &mut Output<'_>, state: &State<'_, '_>, value: &Value) -> Result<(), minijinja::Error> {
     match value.as_str() {
-        Some(text) if !value.is_safe() && text.chars().any(|c| visible(c) != c) => {
-            escape_formatter(out, state, &Value::from(text.chars().map(visible).collect::<String>()))
-        }
+        Some(text) if !value.is_safe() => escape_formatter(out, state, &Value::from(printable(text))),
         _ => escape_formatter(out, state, value),
-    }
-}
-
-/// `c`, or a picture of it where it is a control character: HTML forbids most of them.
-fn visible(c: char) -> char {
-    match c {
-        '\n' | '\t' => c,
-        '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
-        '\x7f' => '\u{2421}',
-        '\u{80}'..='\u{9f}' => '\u{fffd}',
-        _ => c,
     }
 }
 
@@ -105,8 +92,8 @@ fn loss_view(curves: &Curves) -> Result<Option<LossView>> {
         return Ok(None);
     }
     let note = loss_note(curves);
-    let [wide, narrow] = charts::loss(curves, &format!("Loss by step. {note}"))?;
-    Ok(Some(LossView { note, wide, narrow, training, validation }))
+    let charts = charts::loss(curves, &format!("Loss by step. {note}"))?;
+    Ok(Some(LossView { note, charts, training, validation }))
 }
 
 /// The curves in words.
@@ -129,16 +116,18 @@ fn loss_note(curves: &Curves) -> String {
 
 fn small_views(curves: &Curves) -> Result<Vec<ChartView>> {
     type Draw = fn(&[Point], &str) -> Result<String>;
-    let kinds: [(&str, &[Point], Draw); 3] = [
-        ("Learning rate", &curves.learning_rate, charts::learning_rate),
-        ("Gradient norm", &curves.grad_norm, charts::grad_norm),
-        ("Tokens per second", &curves.speed, charts::speed),
+    type Figure = fn(&[f64]) -> String;
+    let kinds: [(&str, &[Point], Figure, Draw); 3] = [
+        ("Learning rate", &curves.learning_rate, highest, charts::learning_rate),
+        ("Gradient norm", &curves.grad_norm, median, charts::grad_norm),
+        ("Tokens per second", &curves.speed, median, charts::speed),
     ];
     let mut views = Vec::new();
-    for (title, points, draw) in kinds {
-        let values = || points.iter().map(|point| point.1);
-        if let (Some(low), Some(high)) = (values().min_by(f64::total_cmp), values().max_by(f64::total_cmp)) {
-            let note = format!("{} to {}", compact(low), compact(high));
+    for (title, points, figure, draw) in kinds {
+        if !points.is_empty() {
+            let mut values: Vec<f64> = points.iter().map(|point| point.1).collect();
+            values.sort_by(f64::total_cmp);
+            let note = figure(&values);
             let svg = draw(points, &format!("{title} by step: {note}"))?;
             views.push(ChartView { title, note, svg });
         }
@@ -146,25 +135,39 @@ fn small_views(curves: &Curves) -> Result<Vec<ChartView>> {
     Ok(views)
 }
 
+/// The last of sorted `values`.
+fn highest(values: &[f64]) -> String {
+    values.last().map_or(String::new(), |&value| format!("highest {}", compact(value)))
+}
+
+/// The middle one of sorted `values`.
+fn median(values: &[f64]) -> String {
+    values.get(values.len() / 2).map_or(String::new(), |&value| format!("median {}", compact(value)))
+}
+
 /// The table by step: evaluations, and as many steps between them as there is room for.
 fn rows(events: &[TrainEvent]) -> BTreeMap<usize, Row> {
-    let evals: Vec<_> = events.iter().filter(|event| matches!(event, TrainEvent::Eval(_))).collect();
-    let steps: Vec<_> = events.iter().filter(|event| matches!(event, TrainEvent::Step(_))).collect();
-    let evals = spread(&evals, MOST_ROWS / 2);
-    let steps = spread(&steps, MOST_ROWS - evals.len());
-    let mut rows: BTreeMap<usize, Row> = BTreeMap::new();
-    for event in evals.into_iter().chain(steps) {
+    let evaluated = |event: &TrainEvent| if let TrainEvent::Eval(report) = event { report.step } else { None };
+    let done = |event: &TrainEvent| if let TrainEvent::Step(report) = event { Some(report.step) } else { None };
+    let evaluated: Vec<usize> = events.iter().filter_map(evaluated).collect();
+    let done: Vec<usize> = events.iter().filter_map(done).collect();
+    let evaluated = spread(&evaluated, MOST_ROWS / 2);
+    let done = spread(&done, MOST_ROWS - evaluated.len());
+    let mut rows: BTreeMap<usize, Row> = evaluated.into_iter().chain(done).map(|step| (step, Row::default())).collect();
+    for event in events {
         match event {
             TrainEvent::Step(report) => {
-                let row = rows.entry(report.step).or_default();
-                row.loss = Some(compact(report.loss));
-                row.learning_rate = Some(compact(report.learning_rate));
-                row.grad_norm = Some(compact(report.grad_norm));
-                row.speed = Some(compact(report.tokens_per_second));
+                if let Some(row) = rows.get_mut(&report.step) {
+                    row.loss = Some(compact(report.loss));
+                    row.learning_rate = Some(compact(report.learning_rate));
+                    row.grad_norm = Some(compact(report.grad_norm));
+                    row.speed = Some(compact(report.tokens_per_second));
+                }
             }
             TrainEvent::Eval(report) => {
-                let row = rows.entry(report.step.unwrap_or(0)).or_default();
-                row.validation = Some(compact(report.loss));
+                if let Some(row) = report.step.and_then(|step| rows.get_mut(&step)) {
+                    row.validation = Some(compact(report.loss));
+                }
             }
             _ => {}
         }
@@ -173,7 +176,7 @@ fn rows(events: &[TrainEvent]) -> BTreeMap<usize, Row> {
 }
 
 /// At most `most` of `items`, evenly spread, the last one among them.
-fn spread<'a, T>(items: &[&'a T], most: usize) -> Vec<&'a T> {
+fn spread(items: &[usize], most: usize) -> Vec<usize> {
     let every = items.len().div_ceil(most.max(1)).max(1);
-    items.iter().rev().step_by(every).rev().copied().collect()
+    items.iter().rev().step_by(every).copied().collect()
 }

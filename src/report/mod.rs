@@ -5,11 +5,13 @@
 //! - `charts`: line charts as SVG
 //! - `heatmap`, `color`: the norm of every learned block
 //! - `html`: the page; its template is `report.html`
+//! - `escape`: text of others in HTML
 //! - `terminal`: the curve in the terminal
 
 mod axis;
 mod charts;
 mod color;
+mod escape;
 mod heatmap;
 mod html;
 mod series;

@@ -47,7 +47,7 @@ struct Plotted {
 impl Plotted {
     fn new(train: &[Point], valid: &[Point], columns: usize) -> Self {
         let both = || train.iter().chain(valid);
-        let rows = (columns / 8).clamp(8, 14);
+        let rows = (columns / 6).clamp(8, 16);
         let y = Axis::around(both().map(|point| point.1), rows / 2);
         let labels: Vec<(usize, String)> =
             y.ticks().into_iter().map(|tick| (row(y.position(tick), rows), y.label(tick))).collect();

@@ -104,8 +104,8 @@ fn a_whole_run() {
     let html = report.to_html().unwrap();
     check(&html);
     assert!(html.len() < 1_100_000, "{} bytes", html.len());
-    // The loss twice, three charts beside each other, five modules, the mark in the head.
-    assert_eq!(html.matches("<svg").count(), 2 + 3 + 5 + 1);
+    // The loss three times, three charts beside each other, five modules, the mark in the head.
+    assert_eq!(html.matches("<svg").count(), 3 + 3 + 5 + 1);
     assert_eq!(html.matches("<title>layer ").count(), 30 * 5 * 64);
     for text in ["<title>SmolLM2 · ", "<dd>1.40</dd>", "<dt>iters</dt>", "Nineveh", ">nothing</p>", "Lowest validation"] {
         assert!(html.contains(text), "{text}");
@@ -215,8 +215,21 @@ mod in_the_terminal {
     fn a_small_curve() {
         let train: Vec<_> = (1..=9).map(|i| (i, 10.0 - i as f64)).collect();
         let curve = loss_curve(&train, &[(5, 3.0), (9, 1.0)], 50, false);
-        println!("{curve}");
-        assert_eq!(curve, "");
+        let expected = [
+            "  │⠒⠢⠤⣀⡀",
+            "8 ┤    ⠈⠉⠒⠒⠤⠤⣀⡀",
+            "  │           ⠈⠉⠒⠢⠤⣀⡀",
+            "6 ┤                 ⠈⠉⠑⠒⠢⠤⢄⣀",
+            "4 ┤                         ⠉⠑⠒⠤⣀⡀",
+            "  │                       ●      ⠈⠉⠒⠢⠤⣀⣀",
+            "2 ┤                                     ⠉⠉⠒⠢⠤⣀⡀",
+            "  │                                           ⠈⠉⠒●",
+            "  └──────┬──────────┬───────────┬──────────┬──────",
+            "         2          4           6          8",
+            "   ⠤⠤ training loss   ● validation",
+        ];
+        assert_eq!(curve.lines().collect::<Vec<_>>(), expected);
+        assert!(curve.ends_with('\n'));
     }
 
     #[test]
