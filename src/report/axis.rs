@@ -73,7 +73,9 @@ impl Axis {
     pub fn around_or_log(values: impl Iterator<Item = f64> + Clone, ticks: usize) -> Self {
         let negative = values.clone().any(|value| value < 0.0);
         match Self::log(values.clone(), ticks) {
-            Some(log) if !negative && log.high > WIDE * log.low => Self { low: log.low / 1.3, high: log.high * 1.3, ..log },
+            Some(log) if !negative && log.high > WIDE * log.low => {
+                Self { low: log.low / 1.3, high: log.high * 1.3, ..log }
+            }
             _ => Self::around(values, ticks),
         }
     }

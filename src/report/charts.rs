@@ -116,7 +116,13 @@ fn draw_loss(curves: &Curves, size: Size, label: &str) -> Result<String> {
     let smoothed = smooth_points(&curves.loss);
     let shape = if curves.validation.len() <= DOTS { Shape::Dots } else { Shape::Line };
     let lines = [
-        Curve { points: thin(&curves.loss, size.buckets), ink: Ink::Train, shape: Shape::Line, width: 1, opacity: 0.35 },
+        Curve {
+            points: thin(&curves.loss, size.buckets),
+            ink: Ink::Train,
+            shape: Shape::Line,
+            width: 1,
+            opacity: 0.35,
+        },
         Curve { points: thin(&smoothed, size.buckets), ink: Ink::Train, shape: Shape::Line, width: 2, opacity: 1.0 },
         Curve { points: thin(&curves.validation, size.buckets), ink: Ink::Valid, shape, width: 2, opacity: 1.0 },
         Curve {
@@ -133,7 +139,8 @@ fn draw_loss(curves: &Curves, size: Size, label: &str) -> Result<String> {
 /// The learning rate.
 pub fn learning_rate(points: &[Point], label: &str) -> Result<String> {
     let y = Axis::from_zero(points.iter().map(|point| point.1), VALUE_TICKS);
-    let lines = [Curve { points: thin(points, SMALL.buckets), ink: Ink::Rate, shape: Shape::Area, width: 2, opacity: 1.0 }];
+    let lines =
+        [Curve { points: thin(points, SMALL.buckets), ink: Ink::Rate, shape: Shape::Area, width: 2, opacity: 1.0 }];
     draw(SMALL, steps_of(points), y, &lines, label)
 }
 
@@ -219,7 +226,8 @@ fn draw_into(svg: &mut String, size: (u32, u32), x: Axis, y: Axis, curves: &[Cur
 /// The SVG of the backend with classes for colours, without a size of its own, and with `label` for its text.
 fn classes(svg: &str, width: u32, height: u32, label: &str) -> String {
     let body = svg.split_once('\n').map_or("", |(_, body)| body);
-    let mut body = body.replace(" opacity=\"1\"", "").replace(" font-family=\"sans-serif\"", "").replace(" \"/>", "\"/>");
+    let mut body =
+        body.replace(" opacity=\"1\"", "").replace(" font-family=\"sans-serif\"", "").replace(" \"/>", "\"/>");
     for ink in Ink::ALL {
         let (color, class) = (format!("#{:06X}", ink as u32), ink.class());
         body = body

@@ -79,7 +79,8 @@ impl HeatMap {
         let single = widest == 1;
         let per_cell = widest.div_ceil(MOST_COLUMNS).max(1);
         let texts = norms().count() / per_cell <= MOST_TEXTS;
-        let panels = if single { vec![all_modules(blocks, &axis, texts)] } else { by_module(blocks, per_cell, &axis, texts) };
+        let panels =
+            if single { vec![all_modules(blocks, &axis, texts)] } else { by_module(blocks, per_cell, &axis, texts) };
         let gradient: Vec<_> = (0..=16).map(|i| heat(f64::from(i) / 16.0)).collect();
         // One row, or two that are about as long.
         let columns = if panels.len() <= 5 { panels.len().max(3) } else { panels.len().div_ceil(2).min(5) };
@@ -100,7 +101,8 @@ impl HeatMap {
 fn by_module(blocks: &[BlockNorms], per_column: usize, axis: &Axis, texts: bool) -> Vec<Panel> {
     let mut modules: Vec<(&str, BTreeMap<usize, Vec<f32>>)> = Vec::new();
     for matrix in blocks {
-        let cells = matrix.norms.chunks(per_column).map(|norms| norms.iter().copied().fold(f32::NAN, f32::max)).collect();
+        let cells =
+            matrix.norms.chunks(per_column).map(|norms| norms.iter().copied().fold(f32::NAN, f32::max)).collect();
         match modules.iter_mut().find(|(name, _)| *name == matrix.module) {
             Some((_, layers)) => _ = layers.insert(matrix.layer, cells),
             None => modules.push((&matrix.module, BTreeMap::from([(matrix.layer, cells)]))),
@@ -152,7 +154,11 @@ impl Grid<'_> {
         );
         // Writing to a string does not fail.
         _ = writeln!(svg, "<g transform=\"translate({} 0) scale({cell_width:.4} {cell_height:.4})\">", self.size.0);
-        if texts { self.cells_with_texts(&mut svg, axis) } else { self.cells(&mut svg, axis) }
+        if texts {
+            self.cells_with_texts(&mut svg, axis)
+        } else {
+            self.cells(&mut svg, axis)
+        }
         svg.push_str("</g>\n");
         self.labels(&mut svg, columns, cell_width, cell_height);
         svg.push_str("</svg>\n");
@@ -167,7 +173,10 @@ impl Grid<'_> {
                 if norm.is_finite() {
                     let text = (self.text)(name, column);
                     let (text, norm, color) = (escape(&text), compact(norm), heat(axis.position(norm)));
-                    _ = writeln!(svg, "<path d=\"M{column} 0h1v1h-1\" fill=\"{color}\"><title>{text}: {norm}</title></path>");
+                    _ = writeln!(
+                        svg,
+                        "<path d=\"M{column} 0h1v1h-1\" fill=\"{color}\"><title>{text}: {norm}</title></path>"
+                    );
                 }
             }
             svg.push_str("</g>\n");

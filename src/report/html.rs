@@ -19,6 +19,8 @@ const NAME: &str = "report.html";
 const TEMPLATE: &str = include_str!("report.html");
 /// Most rows of the table, half of them for evaluations at most.
 const MOST_ROWS: usize = 200;
+/// Most warnings that are shown.
+const MOST_WARNINGS: usize = 20;
 
 /// A chart and what stands around it.
 #[derive(Debug, Serialize)]
@@ -59,6 +61,7 @@ pub fn render(report: &Report<'_>) -> Result<String> {
         loss => loss_view(&curves)?,
         charts => small_views(&curves)?,
         left_out => curves.left_out,
+        warnings => warnings(report.events),
         heat => HeatMap::new(report.blocks),
         steps => report.events.iter().filter(|event| matches!(event, TrainEvent::Step(_))).count(),
         rows,
@@ -111,7 +114,19 @@ fn loss_note(curves: &Curves) -> String {
     if let Some((step, best)) = curves.best() {
         sentences.push(format!("Lowest validation loss {} after step {step}, ringed.", compact(best)));
     }
+    if let Some(test) = curves.test {
+        sentences.push(format!("Test loss {}.", compact(test)));
+    }
     sentences.join(" ")
+}
+
+/// The first warnings of the run: the step, and what it was.
+fn warnings(events: &[TrainEvent]) -> Vec<(usize, &str)> {
+    let warning = |event| match event {
+        &TrainEvent::Warning { step, ref message } => Some((step, message.as_str())),
+        _ => None,
+    };
+    events.iter().filter_map(warning).take(MOST_WARNINGS).collect()
 }
 
 fn small_views(curves: &Curves) -> Result<Vec<ChartView>> {

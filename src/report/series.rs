@@ -19,6 +19,8 @@ pub struct Curves {
     pub grad_norm: Vec<Point>,
     /// Tokens a second, over every step.
     pub speed: Vec<Point>,
+    /// Loss of the test rows with the adapter that was kept.
+    pub test: Option<f64>,
     /// How many values were left out.
     pub left_out: usize,
 }
@@ -45,6 +47,7 @@ impl Curves {
                         add(&mut curves.validation, step, report.loss);
                     }
                 }
+                TrainEvent::Test(report) => curves.test = Some(report.loss).filter(|&loss| drawable(loss)),
                 _ => {}
             }
         }

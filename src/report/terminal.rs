@@ -1,6 +1,6 @@
 //! The loss curve in the terminal.
 
-use textplots::{Chart, LineStyle, Plot, AxisBuilder, Shape};
+use textplots::{AxisBuilder, Chart, LineStyle, Plot, Shape};
 
 use super::axis::{Axis, drawable};
 use super::series::{Point, smooth_points, thin};
@@ -61,7 +61,8 @@ impl Plotted {
         let mut cells = self.line(train);
         for &(step, loss) in valid {
             let column = (self.x.position(step) * (self.columns - 1) as f64).round() as usize;
-            if let Some(cell) = cells.get_mut(row(self.y.position(loss), self.rows)).and_then(|row| row.get_mut(column)) {
+            if let Some(cell) = cells.get_mut(row(self.y.position(loss), self.rows)).and_then(|row| row.get_mut(column))
+            {
                 *cell = MARK;
             }
         }
@@ -145,10 +146,12 @@ impl Colors {
 
     /// Axes and labels, line by line.
     fn faint(self, text: &str) -> String {
-        text.split_inclusive('\n').map(|line| {
-            let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
-            self.paint("2", line) + end
-        }).collect()
+        text.split_inclusive('\n')
+            .map(|line| {
+                let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+                self.paint("2", line) + end
+            })
+            .collect()
     }
 
     /// Cells of the plot: the curve red, evaluations blue.

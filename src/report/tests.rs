@@ -25,7 +25,7 @@ fn run(steps: usize, evals: usize) -> Vec<TrainEvent> {
     for i in 1..=steps {
         let TrainEvent::Step(mut report) = step(i, loss(i) + 0.22 * noise(i)) else { continue };
         let done = i as f64 / steps as f64;
-        report.learning_rate = 2e-4 * (20.0 * done).min(1.0) * (0.5 + 0.5 * (done * 3.14159).cos());
+        report.learning_rate = 2e-4 * (20.0 * done).min(1.0) * (0.5 + 0.5 * (done * std::f64::consts::PI).cos());
         report.grad_norm = 0.5 + 2.0 * (-8.0 * done).exp() + 0.25 * noise(i + 7).abs();
         report.tokens_per_second = if i == 1 { 900.0 } else { 5_150.0 + 320.0 * noise(i + 13) };
         events.push(TrainEvent::Step(report));
@@ -33,8 +33,9 @@ fn run(steps: usize, evals: usize) -> Vec<TrainEvent> {
             events.push(eval(i, loss(i) + 0.08 + 0.25 * done * done));
         }
     }
+    events.push(TrainEvent::Warning { step: steps / 2, message: "the loss is 3 deviations above the last 50".into() });
     events.push(TrainEvent::Checkpoint { step: steps, path: "adapters".into() });
-    events.push(TrainEvent::Done { steps, loss: 1.4, seconds: 94.0, tokens: 2048 * steps });
+    events.push(TrainEvent::Test(EvalReport { step: None, loss: 1.55, perplexity: 4.71, tokens: 900 }));
     events
 }
 
@@ -107,7 +108,16 @@ fn a_whole_run() {
     // The loss three times, three charts beside each other, five modules, the mark in the head.
     assert_eq!(html.matches("<svg").count(), 3 + 3 + 5 + 1);
     assert_eq!(html.matches("<title>layer ").count(), 30 * 5 * 64);
-    for text in ["<title>SmolLM2 · ", "<dd>1.40</dd>", "<dt>iters</dt>", "Nineveh", ">nothing</p>", "Lowest validation"] {
+    for text in [
+        "<title>SmolLM2 · ",
+        "<dd>1.40</dd>",
+        "<dt>iters</dt>",
+        "Nineveh",
+        ">nothing</p>",
+        "Lowest validation",
+        "Test loss 1.550",
+        "above the last 50",
+    ] {
         assert!(html.contains(text), "{text}");
     }
     assert!(html.contains("default-src 'none'"));
@@ -180,21 +190,18 @@ fn heat_maps_of_any_shape() {
 
 #[test]
 fn foreign_text_stays_text() {
-    let hostile = "</p><script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}{% raw %}\0\x1b[31m\u{85}&amp;";
+    let hostile =
+        "</p><script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}{% raw %}\0\x1b[31m\u{85}&amp;";
     let rtl = "\u{202e}\u{2067}שלום";
-    let samples = [Sample {
-        prompt: hostile.into(),
-        before: rtl.into(),
-        after: hostile.into(),
-        expected: Some(hostile.into()),
-    }];
+    let samples =
+        [Sample { prompt: hostile.into(), before: rtl.into(), after: hostile.into(), expected: Some(hostile.into()) }];
     let blocks = [
         BlockNorms { layer: 0, module: hostile.into(), norms: vec![1.0, 2.0] },
         BlockNorms { layer: 0, module: rtl.into(), norms: vec![1.0] },
     ];
     let rows = pairs(&[(hostile, hostile)]);
     for blocks in [&blocks[..], &[BlockNorms { norms: vec![1.0], ..blocks[0].clone() }]] {
-        let events = [step(1, 1.0)];
+        let events = [step(1, 1.0), TrainEvent::Warning { step: 1, message: hostile.into() }];
         let report =
             Report { title: hostile, summary: &rows, settings: &rows, events: &events, blocks, samples: &samples };
         let html = report.to_html().unwrap();
