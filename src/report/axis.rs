@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
+use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged};
 
 /// Larger values are left out: the width of a range must be a finite number.
 const LARGEST: f64 = 1e300;
@@ -156,12 +156,6 @@ impl Ranged for Axis {
 
     fn range(&self) -> Range<f64> {
         self.low..self.high
-    }
-}
-
-impl ValueFormatter<f64> for Axis {
-    fn format_ext(&self, value: &f64) -> String {
-        self.label(*value)
     }
 }
 

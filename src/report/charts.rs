@@ -2,7 +2,9 @@
 
 use std::io;
 
+use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::Axis;
 use super::escape::escape;
@@ -144,27 +146,34 @@ pub fn learning_rate(points: &[Point], label: &str) -> Result<String> {
     draw(SMALL, steps_of(points), y, &lines, label)
 }
 
-/// The gradient norm, raw and smoothed.
+/// The gradient norm, raw and smoothed; on a logarithmic axis the logarithm is smoothed, or spikes would lift the curve
+/// off what is usual.
 pub fn grad_norm(points: &[Point], label: &str) -> Result<String> {
     let y = Axis::around_or_log(points.iter().map(|point| point.1), VALUE_TICKS);
-    draw(SMALL, steps_of(points), y, &raw_and_smooth(points, Ink::Norm, Shape::Line), label)
+    let smoothed = if y.is_log() {
+        let logarithms: Vec<Point> = points.iter().map(|&(step, norm)| (step, norm.max(y.low()).ln())).collect();
+        smooth_points(&logarithms).into_iter().map(|(step, norm)| (step, norm.exp())).collect()
+    } else {
+        smooth_points(points)
+    };
+    draw(SMALL, steps_of(points), y, &raw_and_smooth(points, &smoothed, Ink::Norm, Shape::Line), label)
 }
 
 /// Tokens a second, raw and smoothed.
 pub fn speed(points: &[Point], label: &str) -> Result<String> {
     let y = Axis::from_zero(points.iter().map(|point| point.1), VALUE_TICKS);
-    draw(SMALL, steps_of(points), y, &raw_and_smooth(points, Ink::Speed, Shape::Area), label)
+    let curves = raw_and_smooth(points, &smooth_points(points), Ink::Speed, Shape::Area);
+    draw(SMALL, steps_of(points), y, &curves, label)
 }
 
 fn steps_of(points: &[Point]) -> Axis {
     Axis::steps(points.iter().map(|point| point.0), SMALL.ticks)
 }
 
-fn raw_and_smooth(points: &[Point], ink: Ink, shape: Shape) -> [Curve; 2] {
-    let smoothed = thin(&smooth_points(points), SMALL.buckets);
+fn raw_and_smooth(points: &[Point], smoothed: &[Point], ink: Ink, shape: Shape) -> [Curve; 2] {
     [
         Curve { points: thin(points, SMALL.buckets), ink, shape: Shape::Line, width: 1, opacity: 0.35 },
-        Curve { points: smoothed, ink, shape, width: 2, opacity: 1.0 },
+        Curve { points: thin(smoothed, SMALL.buckets), ink, shape, width: 2, opacity: 1.0 },
     ]
 }
 
@@ -178,30 +187,19 @@ fn draw(size: Size, x: Axis, y: Axis, curves: &[Curve], label: &str) -> Result<S
 }
 
 type Failure = DrawingAreaErrorKind<io::Error>;
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Plane<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Axis, Axis>>;
 
 fn draw_into(svg: &mut String, size: (u32, u32), x: Axis, y: Axis, curves: &[Curve]) -> Result<(), Failure> {
     let area = SVGBackend::with_string(svg, size).into_drawing_area();
     let longest = y.ticks().into_iter().map(|tick| y.label(tick).len() as u32).max().unwrap_or(0);
-    let first = x.ticks().first().copied();
     let mut chart = ChartBuilder::on(&area)
         .margin_top(8 * FINE)
         .margin_right(14 * FINE)
-        .x_label_area_size(28 * FINE)
-        .y_label_area_size((longest * 7 + 20) * FINE)
+        .x_label_area_size(26 * FINE)
+        .y_label_area_size((longest * 7 + 14) * FINE)
         .build_cartesian_2d(x, y)?;
-    let text = ("sans-serif", f64::from(LABEL * FINE) * FONT_SCALE).into_font().color(&Ink::Label.color());
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .bold_line_style(Ink::Grid.color().stroke_width(FINE))
-        .light_line_style(TRANSPARENT)
-        .axis_style(TRANSPARENT)
-        .set_all_tick_mark_size(7 * FINE)
-        .label_style(text)
-        .x_label_formatter(&|&step| if Some(step) == first { format!("step {}", x.label(step)) } else { x.label(step) })
-        .draw()?;
-    let ends = [x.low(), x.high()].map(|step| (step, y.low()));
-    chart.draw_series([PathElement::new(ends, Ink::Grid.color().stroke_width(FINE))])?;
+    draw_grid(&area, &mut chart, x, y)?;
     for curve in curves {
         let style = curve.ink.color().mix(curve.opacity).stroke_width(curve.width * FINE);
         let points = || curve.points.iter().copied();
@@ -221,6 +219,27 @@ fn draw_into(svg: &mut String, size: (u32, u32), x: Axis, y: Axis, curves: &[Cur
         };
     }
     area.present()
+}
+
+/// A line at every tick of the values, and the numbers of the ticks. Not the mesh of plotters: in a browser that one
+/// measures its labels in the document, which a worker does not have.
+fn draw_grid(area: &Area<'_>, chart: &mut Plane<'_, '_>, x: Axis, y: Axis) -> Result<(), Failure> {
+    let line = |value| PathElement::new([(x.low(), value), (x.high(), value)], Ink::Grid.color().stroke_width(FINE));
+    chart.draw_series(y.ticks().into_iter().chain([y.low()]).map(line))?;
+    let gap = (9 * FINE) as i32;
+    let font = ("sans-serif", f64::from(LABEL * FINE) * FONT_SCALE).into_font().color(&Ink::Label.color());
+    let left = font.pos(Pos::new(HPos::Right, VPos::Center));
+    for tick in y.ticks() {
+        let (column, row) = chart.plotting_area().map_coordinate(&(x.low(), tick));
+        area.draw_text(&y.label(tick), &left, (column - gap, row))?;
+    }
+    let below = font.pos(Pos::new(HPos::Center, VPos::Top));
+    for (index, tick) in x.ticks().into_iter().enumerate() {
+        let (column, row) = chart.plotting_area().map_coordinate(&(tick, y.low()));
+        let name = if index == 0 { "step " } else { "" };
+        area.draw_text(&format!("{name}{}", x.label(tick)), &below, (column, row + gap))?;
+    }
+    Ok(())
 }
 
 /// The SVG of the backend with classes for colours, without a size of its own, and with `label` for its text.

@@ -326,6 +326,16 @@ fn pages_to_look_at() {
     let mut long = run(100_000, 200);
     long.insert(60_000, step(60_000, 9.0));
     write("long.html", &long, &norms(80, &all, 512));
+    let mut rough = run(900, 90);
+    for event in &mut rough {
+        if let TrainEvent::Step(report) = event {
+            report.grad_norm *= (4.0 * noise(report.step)).exp();
+            report.loss += if report.step % 97 == 0 { 3.0 } else { 0.0 };
+        }
+    }
+    let mut outliers = norms(7, &all, 12);
+    outliers[17].norms[3] = 90.0;
+    write("rough.html", &rough, &outliers);
     write("short.html", &[step(1, 3.0)], &norms(2, &["q_proj"], 4));
     for columns in [60, 120] {
         let (mut train, mut valid) = (Vec::new(), Vec::new());
