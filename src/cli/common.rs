@@ -2,7 +2,7 @@
 
 use super::output;
 use crate::adapter::{Adapters, StoredAdapter, slots};
-use crate::data::{Dataset, Example, JsonlFile, RowOptions};
+use crate::data::{DataFile, Dataset, Example, RowOptions};
 use crate::device::{self, SelectedDevice};
 use crate::error::{Error, Result};
 use crate::model::{Model, ModelConfig};
@@ -24,7 +24,8 @@ pub struct ModelArgs {
 /// Which data, and how its rows become tokens.
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
-    /// Data: a .jsonl file, or a folder with train.jsonl and, if you like, valid.jsonl and test.jsonl
+    /// Data: a .jsonl, .json, .csv, .tsv or .txt file, or a folder with a train file of these kinds and, if you like,
+    /// valid and test files
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Train (and evaluate) answers only, not prompts
@@ -82,10 +83,10 @@ impl DataArgs {
         }
     }
 
-    /// The rows of `text`, which stands in the file `place`, as tokens. Says how many had to be cut.
-    pub fn encode(&self, text: &str, place: &str, model: &Opened) -> Result<Dataset> {
+    /// The rows of `file`, or the first `rows` of them, as tokens. Says how many had to be cut.
+    pub fn dataset(&self, file: &DataFile, rows: Option<usize>, model: &Opened) -> Result<Dataset> {
         let options = self.options(model);
-        let data = Dataset::from_jsonl(text, place, &model.tokenizer, model.template.as_ref(), &options)?;
+        let data = Dataset::from_file(file, rows, &model.tokenizer, model.template.as_ref(), &options)?;
         for Example { input_ids, labels } in &data.examples {
             let labels = labels.iter().filter_map(|label| u32::try_from(*label).ok());
             model.check_ids(input_ids.iter().copied().chain(labels))?;
@@ -94,14 +95,10 @@ impl DataArgs {
         if cut > 0 {
             let limit = options.max_seq_length;
             let why = if limit < self.max_seq_length { "what the model takes" } else { "--max-seq-length" };
+            let place = &file.place;
             output::note(&format!("warning: {place}: {cut} of {rows} rows are cut after {limit} tokens ({why})"));
         }
         Ok(data)
-    }
-
-    /// All rows of a file; see [`encode`](Self::encode).
-    pub fn dataset(&self, file: &JsonlFile, model: &Opened) -> Result<Dataset> {
-        self.encode(&file.text, &file.place, model)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod fixture;
+mod inputs;
 
 use fixture::{CHATS, Workspace, lines, of_kind};
 use serde_json::Value;
