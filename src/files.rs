@@ -13,6 +13,15 @@ pub fn create_folder(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(|e| Error::io(folder, "creating the folder", e))
 }
 
+/// Makes the entries of `folder` durable, where the system can.
+///
+/// # Errors
+/// Where the system refuses.
+pub fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    // Windows opens no folders.
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
 /// Writes what `write` produces to a file beside `path`, syncs it, and renames it into place.
 ///
 /// # Errors

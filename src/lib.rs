@@ -16,7 +16,7 @@
 //! - [`device`]: which GPU or CPU, and its limits
 //! - [`selftest`]: every kernel against its twin on a device, and a toy run
 //!
-//! and beside them [`error`], [`random`], and natively `cli` and `files`.
+//! and beside them [`error`], [`hash`], [`random`], and natively `cli` and `files`.
 
 pub mod adapter;
 #[cfg(not(target_family = "wasm"))]
@@ -30,6 +30,7 @@ pub mod eval;
 #[cfg(not(target_family = "wasm"))]
 pub mod files;
 pub mod generate;
+pub mod hash;
 pub mod kernels;
 pub mod model;
 pub mod random;

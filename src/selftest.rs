@@ -133,7 +133,7 @@ pub async fn toy_losses(device: &Device, steps: usize) -> Result<Vec<f64>> {
     let mut trainer = Trainer::new(model, "toy".into(), adapter, config)?;
     let (rows, len) = (3, 13);
     let input_ids: Vec<i32> = (0..rows * len).map(|at| ((at * at + 7 * (at / len)) % 61) as i32).collect();
-    let batch = [Batch { rows, len, labels: input_ids.clone(), input_ids, lengths: vec![len; rows] }];
+    let batch = [Batch { rows, len, labels: input_ids.clone(), input_ids, lengths: vec![len; rows], starts: None }];
     let mut losses = Vec::with_capacity(steps);
     for _ in 0..steps {
         losses.push(trainer.step(&batch).await?.loss);

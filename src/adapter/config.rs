@@ -22,6 +22,8 @@ pub enum Method {
     },
     /// The whole matrix: DiaBlo with one block.
     Full,
+    /// Every tensor of the model, embedding and norms included: what pretraining needs.
+    AllWeights,
 }
 
 /// The configuration of an adapter.
@@ -58,12 +60,31 @@ impl Method {
         match self {
             Self::Diablo { .. } => "diablo",
             Self::Lora { .. } => "lora",
-            Self::Full => "full",
+            Self::Full | Self::AllWeights => "full",
         }
     }
 }
 
+impl std::fmt::Display for AdapterConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.method {
+            Method::Diablo { blocks } => write!(f, "diablo, {blocks} blocks")?,
+            Method::Lora { rank, alpha } => write!(f, "lora, rank {rank}, alpha {alpha}")?,
+            Method::Full => write!(f, "full")?,
+            Method::AllWeights => return write!(f, "all weights"),
+        }
+        let modules: Vec<_> = self.modules.iter().map(|module| module.name()).collect();
+        write!(f, " on {}", modules.join(", "))?;
+        if self.dropout > 0.0 { write!(f, ", dropout {}", self.dropout) } else { Ok(()) }
+    }
+}
+
 impl AdapterConfig {
+    /// The method; that of one block and that of whole matrices are the same.
+    pub(crate) fn kind(&self) -> Method {
+        if self.method == Method::Full { Method::Diablo { blocks: 1 } } else { self.method }
+    }
+
     /// The configuration itself if it fits `model`.
     ///
     /// # Errors
@@ -102,6 +123,12 @@ impl AdapterConfig {
                 }
             }
             Method::Full => {}
+            Method::AllWeights if self.dropout > 0.0 => {
+                return Err(Error::Usage(
+                    "--dropout acts on adapters' inputs; with --all-weights there are none".into(),
+                ));
+            }
+            Method::AllWeights => {}
         }
         Ok(self)
     }
@@ -115,12 +142,13 @@ impl AdapterConfig {
     pub fn to_json(&self, base: &str, model: &ModelConfig) -> Value {
         let modules: Vec<_> = self.modules.iter().map(|module| module.name()).collect();
         match self.method {
-            Method::Diablo { .. } | Method::Full => json!({
+            Method::Diablo { .. } | Method::Full | Method::AllWeights => json!({
                 "peft_type": "DIABLO",
                 "task_type": "CAUSAL_LM",
                 "base_model_name_or_path": base,
                 "base_shapes_sha256": shapes_hash(model),
                 "num_blocks": if let Method::Diablo { blocks } = self.method { blocks } else { 1 },
+                "all_weights": self.method == Method::AllWeights,
                 "target_modules": modules,
                 "diablo_dropout": self.dropout,
                 "bias": "none",
@@ -164,6 +192,7 @@ impl AdapterConfig {
         modules.sort();
         modules.dedup();
         let (method, dropout) = match config["peft_type"].as_str() {
+            Some("DIABLO") if config["all_weights"] == true => (Method::AllWeights, "diablo_dropout"),
             Some("DIABLO") => (Method::Diablo { blocks: count("num_blocks")? }, "diablo_dropout"),
             Some("LORA") => {
                 for key in ["use_dora", "use_rslora"] {
@@ -192,5 +221,5 @@ pub(super) fn shapes_hash(model: &ModelConfig) -> String {
     for (name, shape) in expected_tensors(model) {
         hash.update(format!("{name} {shape:?}\n"));
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::hash::hex(hash.finalize())
 }

@@ -162,13 +162,13 @@ async fn write_tensors(
 /// Which of `slots` belong to which weight.
 fn matrices(slots: &[Slot]) -> HashMap<String, Range<usize>> {
     let mut start = 0;
-    let same = |a: &Slot, b: &Slot| (a.layer, a.projection) == (b.layer, b.projection);
+    let same = |a: &Slot, b: &Slot| a.tensor == b.tensor;
     slots
         .chunk_by(same)
         .map(|slots| {
             let range = start..start + slots.len();
             start = range.end;
-            (format!("{}.weight", slots[0].projection.path(slots[0].layer)), range)
+            (slots[0].tensor.clone(), range)
         })
         .collect()
 }

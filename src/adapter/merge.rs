@@ -3,12 +3,13 @@
 use super::config::{AdapterConfig, Method};
 use super::slots::Slot;
 
-/// Adds the adapter of one matrix to its weight, in f32.
+/// Adds the adapter of one tensor to it, in f32.
 ///
 /// `weight: [out, in]`, as Hugging Face stores it, so DiaBlo's blocks are added transposed. `slots` and `values`
 /// are those of this matrix: the blocks, or A and B. Entries off the blocks keep their bits.
 pub fn add_update(config: &AdapterConfig, slots: &[Slot], values: &[Vec<f32>], weight: &mut [f32]) {
     match config.method {
+        Method::AllWeights => weight.iter_mut().zip(&values[0]).for_each(|(weight, update)| *weight += update),
         Method::Diablo { .. } | Method::Full => {
             let [n, di, dd] = slots[0].shape_of::<3>();
             let width = n * di;

@@ -2,7 +2,7 @@
 //!
 //! - DiaBlo (arXiv 2506.03230): `y = x·W0 + x·diag(D_1 … D_N)`, D zero at start, no scaling factor.
 //! - LoRA (arXiv 2106.09685): `y = x·W0 + (alpha / r) · (x·Aᵀ)·Bᵀ`, as PEFT has it.
-//! - Full: DiaBlo with one block, which is the whole matrix.
+//! - Full: DiaBlo with one block, which is the whole matrix; with all weights, every tensor of the model.
 
 mod config;
 mod dropout;
@@ -21,8 +21,9 @@ pub use merge::add_update;
 pub use slots::{Slot, slots};
 
 use crate::kernels::block_matmul;
-use crate::model::{Linear, Projection};
+use crate::model::{Linear, Model, Projection};
 use burn::tensor::Tensor;
+use std::borrow::Cow;
 
 /// The adapter of one linear layer.
 #[derive(Debug, Clone)]
@@ -89,6 +90,8 @@ impl LayerAdapters {
 #[derive(Debug, Clone)]
 pub struct Adapters {
     layers: Vec<LayerAdapters>,
+    /// One for each tensor of the model where all are trained, else none.
+    updates: Vec<Tensor<1>>,
 }
 
 impl Adapters {
@@ -100,13 +103,19 @@ impl Adapters {
     /// If a tensor does not have its slot's size.
     pub fn new(config: &AdapterConfig, slots: &[Slot], tensors: Vec<Tensor<1>>, dropout: Option<Dropout>) -> Self {
         assert_eq!(slots.len(), tensors.len(), "one tensor for each slot");
-        let layers = slots.iter().map(|slot| slot.layer + 1).max().unwrap_or(0);
+        if config.method == Method::AllWeights {
+            return Self { layers: Vec::new(), updates: tensors };
+        }
+        let layers = slots.iter().filter_map(|slot| slot.matrix).map(|(layer, _)| layer + 1).max().unwrap_or(0);
         let mut layers = vec![LayerAdapters::default(); layers];
         let mut pairs = slots.iter().zip(tensors);
         let mut matrix = 0;
         while let Some((slot, tensor)) = pairs.next() {
+            let (layer, projection) = slot.matrix.expect("the slot of a matrix");
             let weights = match config.method {
-                Method::Diablo { .. } | Method::Full => AdapterWeights::Diablo(tensor.reshape(slot.shape_of::<3>())),
+                Method::Diablo { .. } | Method::Full | Method::AllWeights => {
+                    AdapterWeights::Diablo(tensor.reshape(slot.shape_of::<3>()))
+                }
                 Method::Lora { rank, alpha } => {
                     let (slot_b, b) = pairs.next().expect("slots come as pairs of A and B");
                     AdapterWeights::Lora {
@@ -117,14 +126,19 @@ impl Adapters {
                 }
             };
             let dropout = dropout.map(|dropout| dropout.for_matrix(matrix));
-            layers[slot.layer].by_projection[slot.projection as usize] = Some(LinearAdapter { weights, dropout });
+            layers[layer].by_projection[projection as usize] = Some(LinearAdapter { weights, dropout });
             matrix += 1;
         }
-        Self { layers }
+        Self { layers, updates: Vec::new() }
     }
 
-    /// The adapters of layer `index`.
-    pub fn layer(&self, index: usize) -> &LayerAdapters {
-        &self.layers[index]
+    /// The model to run these adapters on: `model` itself, or where all of its weights are trained, their sums.
+    pub fn effective<'a>(&self, model: &'a Model) -> Cow<'a, Model> {
+        if self.updates.is_empty() { Cow::Borrowed(model) } else { Cow::Owned(model.updated(&self.updates)) }
+    }
+
+    /// The adapters of layer `index`, where its matrices have any.
+    pub fn layer(&self, index: usize) -> Option<&LayerAdapters> {
+        self.layers.get(index)
     }
 }

@@ -1,7 +1,7 @@
 //! Which tensors an adapter has: names, shapes, order, first values.
 
 use super::config::{AdapterConfig, Method};
-use crate::model::{ModelConfig, Projection};
+use crate::model::{ModelConfig, Projection, names::expected_tensors};
 use crate::random::splitmix64;
 
 /// One trained tensor of an adapter.
@@ -9,10 +9,10 @@ use crate::random::splitmix64;
 pub struct Slot {
     /// Key in the adapter file, as PEFT forms it.
     pub name: String,
-    /// Its layer.
-    pub layer: usize,
-    /// Its matrix in that layer.
-    pub projection: Projection,
+    /// Name of the base's tensor that it changes.
+    pub tensor: String,
+    /// Layer and matrix; `None` where every weight is trained, which are more than these matrices.
+    pub matrix: Option<(usize, Projection)>,
     /// Its shape.
     pub shape: Vec<usize>,
     kind: Kind,
@@ -27,6 +27,11 @@ enum Kind {
 }
 
 impl Slot {
+    /// The update of a whole tensor of the base, in its own shape.
+    fn of_tensor(tensor: String, shape: Vec<usize>) -> Self {
+        Self { name: format!("base_model.model.{tensor}"), tensor, matrix: None, shape, kind: Kind::Zero }
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
@@ -66,6 +71,9 @@ impl Slot {
 
 /// Every tensor of an adapter of this configuration on this model, layer by layer, projections in their order.
 pub fn slots(config: &AdapterConfig, model: &ModelConfig) -> Vec<Slot> {
+    if config.method == Method::AllWeights {
+        return expected_tensors(model).into_iter().map(|(tensor, shape)| Slot::of_tensor(tensor, shape)).collect();
+    }
     let matrices = (0..model.num_hidden_layers).flat_map(|layer| config.modules.iter().map(move |p| (layer, *p)));
     matrices
         .enumerate()
@@ -73,8 +81,8 @@ pub fn slots(config: &AdapterConfig, model: &ModelConfig) -> Vec<Slot> {
             let [d_in, d_out] = projection.size(model);
             let slot = |suffix: &str, shape: Vec<usize>, kind| Slot {
                 name: format!("base_model.model.{}.{suffix}", projection.path(layer)),
-                layer,
-                projection,
+                tensor: format!("{}.weight", projection.path(layer)),
+                matrix: Some((layer, projection)),
                 shape,
                 kind,
             };
@@ -82,7 +90,9 @@ pub fn slots(config: &AdapterConfig, model: &ModelConfig) -> Vec<Slot> {
                 Method::Diablo { blocks } => {
                     vec![slot("diablo_blocks", vec![blocks, d_in / blocks, d_out / blocks], Kind::Zero)]
                 }
-                Method::Full => vec![slot("diablo_blocks", vec![1, d_in, d_out], Kind::Zero)],
+                Method::Full | Method::AllWeights => {
+                    vec![slot("diablo_blocks", vec![1, d_in, d_out], Kind::Zero)]
+                }
                 Method::Lora { rank, .. } => vec![
                     slot("lora_A.weight", vec![rank, d_in], Kind::Uniform { matrix: matrix as u64 }),
                     slot("lora_B.weight", vec![d_out, rank], Kind::Zero),

@@ -67,6 +67,7 @@ pub async fn measure_step(model: &Model, adapter: AdapterConfig, setup: StepSetu
             labels: ids.clone(),
             input_ids: ids,
             lengths: vec![setup.sequence; setup.batch_size],
+            starts: None,
         };
         let start = Instant::now();
         trainer.step(&[batch]).await?;

@@ -2,13 +2,14 @@
 
 use super::common::{self, DataArgs, DeviceArgs, ModelArgs, Opened};
 use super::progress::Progress;
+use super::run_folder::{Earlier, RunFolder};
 use super::{interrupt, output};
 use crate::adapter::{AdapterConfig, Method};
 use crate::data::{Dataset, load_rows};
 use crate::device::SelectedDevice;
 use crate::error::{Error, Result};
 use crate::model::{ModelConfig, Projection};
-use crate::train::{self, Schedule, TrainConfig, Trainer};
+use crate::train::{Run, Schedule, TrainConfig, Trainer};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde_json::{Value, json};
@@ -34,6 +35,12 @@ pub struct Args {
     adapter: AdapterFlags,
     #[command(flatten)]
     train: TrainFlags,
+    /// Go on with the run in --adapter-path from its newest checkpoint
+    #[arg(long, conflicts_with = "overwrite")]
+    resume: bool,
+    /// Replace a run in --adapter-path that was not finished
+    #[arg(long)]
+    overwrite: bool,
     /// Steps between lines about the loss, where there is no terminal
     #[arg(long, value_name = "N", default_value_t = 10)]
     steps_per_report: usize,
@@ -68,10 +75,10 @@ impl Args {
         let train = self.data.dataset(&splits.train, None, &opened)?;
         let valid = splits.valid.as_ref().map(|file| self.data.dataset(file, None, &opened)).transpose()?;
         common::check_writable(&self.adapter_path)?;
+        let (folder, resume) = RunFolder::open(&self.adapter_path, &opened.source.config, self.earlier())?;
         let device = self.device.select(true).await?;
 
-        let (steps, every) = (config.iters, self.steps_per_report);
-        let mut progress = Progress::new(json, opened.source.config.clone(), self.adapter_path.clone(), steps, every);
+        let mut progress = Progress::new(json, folder, config.iters, self.steps_per_report);
         let plan = Plan {
             model: &opened,
             adapter: &adapter,
@@ -85,8 +92,13 @@ impl Args {
         let model = opened.load(&device).await?;
         let mut trainer = Trainer::new(model, opened.source.name.clone(), adapter, config)?;
         interrupt::watch("stopping after this step, and saving")?;
-        let result = train::run(&mut trainer, &train, valid.as_ref(), &mut progress).await;
+        let run = Run::new(&mut trainer, &train, valid.as_ref(), &device.info.name, resume.as_ref()).await?;
+        progress.folder().begin(resume.as_ref())?;
+        let result = run.train(&mut progress).await;
         progress.finish();
+        if let Err(error @ Error::Io { .. }) = &result {
+            progress.folder().say_what_is_left(error);
+        }
         result?;
         if json {
             return Ok(());
@@ -96,6 +108,16 @@ impl Args {
             output::shell_word(model_path),
             output::shell_word(&self.adapter_path)
         ))
+    }
+}
+
+impl Args {
+    fn earlier(&self) -> Earlier {
+        match (self.resume, self.overwrite) {
+            (true, _) => Earlier::Resume,
+            (false, true) => Earlier::Overwrite,
+            (false, false) => Earlier::KeepUnfinished,
+        }
     }
 }
 
@@ -123,7 +145,7 @@ impl Plan<'_> {
         match adapter.method {
             Method::Diablo { blocks } => object["blocks"] = blocks.into(),
             Method::Lora { rank, alpha } => (object["rank"], object["lora_alpha"]) = (rank.into(), alpha.into()),
-            Method::Full => {}
+            Method::Full | Method::AllWeights => {}
         }
         object
     }
@@ -133,18 +155,12 @@ impl Plan<'_> {
         let Self { model, adapter, device, train, valid, config } = self;
         let number = output::thousands;
         let (all, trained) = (model.source.parameter_count(), self.trainable());
-        let method = match adapter.method {
-            Method::Diablo { blocks } => format!("diablo, {blocks} blocks"),
-            Method::Lora { rank, alpha } => format!("lora, rank {rank}, alpha {alpha}"),
-            Method::Full => "full".to_owned(),
-        };
-        let modules: Vec<_> = adapter.modules.iter().map(|module| module.name()).collect();
         let valid = valid.map_or(String::new(), |valid| format!("; validation {} rows", number(valid.summary.rows)));
         let rows = config.batch_size.min(train.summary.rows) * config.grad_accumulation_steps;
         let epochs = (config.iters * rows) as f64 / train.summary.rows as f64;
         vec![
             ("model", format!("{}, {} parameters, {}", model.source.name, number(all), model.source.dtype_name())),
-            ("adapter", format!("{method} on {}", modules.join(", "))),
+            ("adapter", adapter.to_string()),
             (
                 "trained",
                 format!("{} values, {:.2}% of the model", number(trained), 100.0 * trained as f64 / all as f64),
@@ -186,6 +202,9 @@ struct AdapterFlags {
     /// Matrices that are adapted in every layer, separated by commas
     #[arg(long, value_name = "LIST", default_value_t = Projection::DEFAULT.map(Projection::name).join(","))]
     target_modules: String,
+    /// Full: train every tensor of the model, not only the target modules
+    #[arg(long)]
+    all_weights: bool,
     /// Dropout on the adapter's input
     #[arg(long, value_name = "RATE", default_value_t = 0.0)]
     dropout: f64,
@@ -225,6 +244,9 @@ struct TrainFlags {
     /// Gradients of a larger global norm are scaled down to it; 0: never
     #[arg(long, value_name = "NORM", default_value_t = TrainConfig::default().max_grad_norm)]
     max_grad_norm: f64,
+    /// Let short rows share one of up to --max-seq-length tokens; they do not see each other
+    #[arg(long)]
+    pack: bool,
     /// Take rows in the order of the file, every time
     #[arg(long)]
     no_shuffle: bool,
@@ -237,7 +259,10 @@ struct TrainFlags {
     /// Steps between evaluations; 0: never
     #[arg(long, value_name = "N", default_value_t = TrainConfig::default().steps_per_eval)]
     steps_per_eval: usize,
-    /// Steps between saves of the adapter; 0: only at the end
+    /// Evaluations without a lower loss after which training stops; 0: never
+    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().patience)]
+    patience: usize,
+    /// Steps between checkpoints; 0: only at the end
     #[arg(long, value_name = "N", default_value_t = TrainConfig::default().save_every)]
     save_every: usize,
 }
@@ -255,12 +280,14 @@ impl AdapterFlags {
                 let rank = self.rank.unwrap_or(DEFAULT_RANK);
                 Method::Lora { rank, alpha: self.lora_alpha.unwrap_or(rank as f64) }
             }
+            MethodName::Full if self.all_weights => Method::AllWeights,
             MethodName::Full => Method::Full,
         };
         let foreign = [
             ("blocks", self.blocks.is_some(), MethodName::Diablo),
             ("rank", self.rank.is_some(), MethodName::Lora),
             ("lora-alpha", self.lora_alpha.is_some(), MethodName::Lora),
+            ("all-weights", self.all_weights, MethodName::Full),
         ];
         for (flag, is_given, owner) in foreign {
             if is_given && owner != self.method {
@@ -287,10 +314,12 @@ impl TrainFlags {
             warmup_steps: self.warmup_steps,
             weight_decay: self.weight_decay,
             max_grad_norm: self.max_grad_norm,
+            pack: self.pack,
             shuffle: !self.no_shuffle,
             seed: self.seed,
             val_batches: self.val_batches,
             steps_per_eval: self.steps_per_eval,
+            patience: self.patience,
             save_every: self.save_every,
             ..TrainConfig::default()
         }

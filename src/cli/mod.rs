@@ -16,6 +16,7 @@ mod merge;
 mod output;
 mod preview;
 mod progress;
+mod run_folder;
 
 use crate::error::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};

@@ -1,24 +1,21 @@
 //! What a training run looks like: a bar on a terminal, plain lines elsewhere, or JSON.
 
+use super::run_folder::RunFolder;
 use super::{interrupt, output};
-use crate::adapter::StoredAdapter;
 use crate::error::Result;
-use crate::model::ModelConfig;
-use crate::train::{Observer, StepReport, TrainEvent};
+use crate::train::{Observer, Snapshot, StepReport, TrainEvent};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::time::Instant;
 
 /// Characters of the loss plot.
 const PLOT_WIDTH: usize = 60;
 
-/// Draws a run and saves its adapter.
+/// Draws a run, and keeps its folder.
 pub struct Progress {
     drawing: Drawing,
-    model: ModelConfig,
-    adapter_path: PathBuf,
+    folder: RunFolder,
     /// Steps of the whole run.
     steps: usize,
     steps_per_report: usize,
@@ -39,8 +36,8 @@ enum Drawing {
 }
 
 impl Progress {
-    /// For a run of `steps` steps on a model of this configuration, whose adapter goes to `adapter_path`.
-    pub fn new(json: bool, model: ModelConfig, adapter_path: PathBuf, steps: usize, steps_per_report: usize) -> Self {
+    /// For a run of `steps` steps in `folder`.
+    pub fn new(json: bool, folder: RunFolder, steps: usize, steps_per_report: usize) -> Self {
         let drawing = if json {
             Drawing::Json
         } else if std::io::stdout().is_terminal() && std::io::stderr().is_terminal() {
@@ -50,8 +47,7 @@ impl Progress {
         };
         Self {
             drawing,
-            model,
-            adapter_path,
+            folder,
             steps,
             steps_per_report,
             first: None,
@@ -72,6 +68,11 @@ impl Progress {
         // Not through the bar, which would already show itself below.
         let printed = output::line(&text);
         self.unless_gone(printed)
+    }
+
+    /// The folder of the run.
+    pub fn folder(&mut self) -> &mut RunFolder {
+        &mut self.folder
     }
 
     /// Takes the bar off the screen, whatever the run ended with.
@@ -148,6 +149,7 @@ fn seconds(report: &StepReport) -> f64 {
 
 impl Observer for Progress {
     fn event(&mut self, event: &TrainEvent) -> Result<()> {
+        self.folder.record(event)?;
         if let Drawing::Json = self.drawing {
             return self.line(&serde_json::to_string(event).expect("JSON of plain values"));
         }
@@ -160,26 +162,46 @@ impl Observer for Progress {
                 report.loss,
                 report.perplexity
             )),
+            TrainEvent::Resume { step, notes } => {
+                let notes: String = notes.iter().map(|note| format!("; {note}")).collect();
+                self.line(&format!("step {step}/{}  going on from the checkpoint{notes}", self.steps))
+            }
+            TrainEvent::Warning { step, message } => {
+                self.line(&format!("step {step}/{}  warning: {message}", self.steps))
+            }
+            // The error that follows says all there is to say.
+            TrainEvent::Diverged { .. } => Ok(()),
+            TrainEvent::Test(report) => {
+                self.line(&format!("test loss {:.4}  perplexity {:.2}", report.loss, report.perplexity))
+            }
             TrainEvent::Checkpoint { step, path } => self.line(&format!("step {step}/{}  saved in {path}", self.steps)),
-            TrainEvent::Done { steps, loss, seconds, tokens } => {
+            TrainEvent::Done { steps, loss, seconds, tokens, best, stopped_early } => {
                 self.finish();
                 let plot = output::sparkline(&self.losses, PLOT_WIDTH);
                 if !plot.is_empty() {
                     self.line(&format!("loss {:.4} {plot} {loss:.4}", self.losses[0]))?;
                 }
+                let early = if *stopped_early { ", early since validation no longer improved" } else { "" };
                 self.line(&format!(
-                    "done: {} steps over {} tokens in {}, last loss {loss:.4}",
+                    "done: {} steps over {} tokens in {}{early}, last loss {loss:.4}",
                     output::thousands(*steps),
                     output::thousands(*tokens),
                     output::duration(*seconds)
-                ))
+                ))?;
+                match best {
+                    None => Ok(()),
+                    Some(best) => self.line(&format!(
+                        "best: step {} with validation loss {:.4}; its adapter is the one kept",
+                        output::thousands(best.step),
+                        best.loss
+                    )),
+                }
             }
         }
     }
 
-    fn save(&mut self, _step: usize, adapter: &StoredAdapter) -> Result<String> {
-        adapter.save(&self.adapter_path, &self.model)?;
-        Ok(self.adapter_path.display().to_string())
+    fn save(&mut self, snapshot: &Snapshot, is_best: bool) -> Result<String> {
+        self.folder.save(snapshot, is_best)
     }
 
     fn stop_requested(&self) -> bool {

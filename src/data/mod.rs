@@ -8,6 +8,7 @@ mod dataset;
 mod example;
 mod files;
 mod json;
+mod pack;
 mod records;
 mod row;
 mod split;
@@ -20,4 +21,5 @@ pub use example::{Example, IGNORED, Preview, RowEncoder, RowOptions};
 pub use files::{DataFile, FileKind};
 #[cfg(not(target_family = "wasm"))]
 pub use files::{Splits, find_split, load_file, load_rows};
+pub use pack::{TrainRows, pack};
 pub use row::Row;

@@ -18,11 +18,13 @@ pub async fn evaluate(
     max_batches: usize,
 ) -> Result<EvalReport> {
     let device = model.device();
+    let effective = adapters.map(|adapters| adapters.effective(model));
+    let model = effective.as_deref().unwrap_or(model);
     let (mut sum, mut count) = (0.0, 0);
     let batches = data.batches(batch_size);
     for batch in batches.take(if max_batches == 0 { usize::MAX } else { max_batches }) {
         let Some(targets) = Targets::new(&batch.labels, batch.rows, &device) else { continue };
-        let hidden = model.forward(&Tokens::new(&batch.input_ids, batch.rows, &device), adapters, None);
+        let hidden = model.forward(&Tokens::of_batch(&batch, &device), adapters, None);
         let loss = crate::train::read(next_token_loss(model, hidden, &targets)).await?;
         sum += f64::from(loss[0]);
         count += targets.count;

@@ -32,6 +32,8 @@ pub async fn generate(
         )));
     }
     let device = model.device();
+    let effective = adapters.map(|adapters| adapters.effective(model));
+    let model = effective.as_deref().unwrap_or(model);
     let mut cache = Cache::new(model.config.num_hidden_layers);
     let mut next: Vec<i32> = prompt.iter().map(|id| *id as i32).collect();
     let mut output = Vec::new();

@@ -14,89 +14,112 @@ use burn::backend::{
 };
 use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
 use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::Arc;
 
-/// `softmax(scale · scores)` over the last dimension, where the query at `t` sees the first `start + t + 1` keys and
-/// nothing after: `[rows, heads, length, start + length]`.
-pub fn causal_softmax(scores: Tensor<4>, scale: f64, start: usize) -> Tensor<4> {
+/// The first key that each query sees, `[rows * length]`; `None` where all of them see the first one. In a packed row
+/// it is the first token of the query's own example.
+pub type FirstKeys = Option<Arc<[u32]>>;
+
+/// `softmax(scale · scores)` over the last dimension, where the query at `t` sees the keys from `first` to
+/// `start + t`, both included, and no other: `[rows, heads, length, start + length]`.
+pub fn causal_softmax(scores: Tensor<4>, scale: f64, start: usize, first: FirstKeys) -> Tensor<4> {
     if super::on_cpu(&scores.device()) {
-        return Tensor::from_dispatch(Dispatch::causal_softmax(scores.into_dispatch(), scale as f32, start));
+        return Tensor::from_dispatch(Dispatch::causal_softmax(scores.into_dispatch(), scale as f32, start, first));
     }
-    composed(scores, scale, start)
+    composed(scores, scale, start, first.as_deref())
 }
 
 /// The same from plain Burn operations: what GPUs run, and an oracle for the fused form.
-pub(crate) fn composed(scores: Tensor<4>, scale: f64, start: usize) -> Tensor<4> {
+pub(crate) fn composed(scores: Tensor<4>, scale: f64, start: usize, first: Option<&[u32]>) -> Tensor<4> {
     let [_, _, length, seen] = scores.dims();
     let scores = scores * scale;
     // A single query, the last one, sees every key.
-    let masked = if length == 1 {
+    let masked = if length == 1 && first.is_none() {
         scores
     } else {
-        let mask = causal_mask(start, length, seen, &scores.device().inner());
+        let mask = causal_mask(start, length, seen, first, &scores.device().inner());
         scores + mask
     };
     softmax(masked, 3)
 }
 
-/// 0 where the query at `t` may look, −∞ after it: `[1, 1, length, seen]`.
-fn causal_mask(start: usize, length: usize, seen: usize, device: &Device) -> Tensor<4> {
-    let row = |t: usize| (0..seen).map(move |s| if s <= start + t { 0.0 } else { f32::NEG_INFINITY });
-    let values: Vec<f32> = (0..length).flat_map(row).collect();
-    Tensor::from_data(TensorData::new(values, [1, 1, length, seen]), device)
+/// 0 where the query at `t` may look, −∞ elsewhere: `[rows, 1, length, seen]`, one row for all where `first` is `None`.
+fn causal_mask(start: usize, length: usize, seen: usize, first: Option<&[u32]>, device: &Device) -> Tensor<4> {
+    let rows = first.map_or(1, |first| first.len() / length);
+    let mut values = vec![f32::NEG_INFINITY; rows * length * seen];
+    for (query, keys) in values.chunks_exact_mut(seen).enumerate() {
+        keys[visible(query % length, seen, start, first.map(|first| first[query]))].fill(0.0);
+    }
+    Tensor::from_data(TensorData::new(values, [rows, 1, length, seen]), device)
+}
+
+/// The keys that the query at `t` sees, of `seen`.
+#[inline(always)]
+fn visible(t: usize, seen: usize, start: usize, first: Option<u32>) -> Range<usize> {
+    let end = (start + t + 1).min(seen);
+    (first.unwrap_or(0) as usize).min(end - 1)..end
 }
 
 /// The softmax, on primitives.
 #[backend_extension(Autodiff, Flex)]
 pub trait CausalSoftmax: Backend {
     /// See [`causal_softmax`].
-    fn causal_softmax(scores: FloatTensor<Self>, scale: f32, start: usize) -> FloatTensor<Self>;
+    fn causal_softmax(scores: FloatTensor<Self>, scale: f32, start: usize, first: FirstKeys) -> FloatTensor<Self>;
     /// Gradient to the scores: `scale · p · (g − Σ p·g)`, row by row.
     fn causal_softmax_backward(
         p: FloatTensor<Self>,
         g: FloatTensor<Self>,
         scale: f32,
         start: usize,
+        first: FirstKeys,
     ) -> FloatTensor<Self>;
 }
 
 impl<B: CausalSoftmax, C: CheckpointStrategy> CausalSoftmax for Autodiff<B, C> {
-    fn causal_softmax(scores: FloatTensor<Self>, scale: f32, start: usize) -> FloatTensor<Self> {
+    fn causal_softmax(scores: FloatTensor<Self>, scale: f32, start: usize, first: FirstKeys) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct CausalSoftmaxBackward;
 
         impl<B: CausalSoftmax> Backward<B, 1> for CausalSoftmaxBackward {
-            type State = (FloatTensor<B>, f32, usize);
+            type State = (FloatTensor<B>, f32, usize, FirstKeys);
 
             fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let [node] = ops.parents;
-                let (p, scale, start) = ops.state;
+                let (p, scale, start, first) = ops.state;
                 let g = grads.consume::<B>(&ops.node);
                 if let Some(node) = node {
-                    grads.register::<B>(node.id, B::causal_softmax_backward(p, g, scale, start));
+                    grads.register::<B>(node.id, B::causal_softmax_backward(p, g, scale, start, first));
                 }
             }
         }
 
         match CausalSoftmaxBackward.prepare::<C>([scores.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
-                let p = B::causal_softmax(scores.into_primitive(), scale, start);
-                prep.finish((p.clone(), scale, start), p)
+                let p = B::causal_softmax(scores.into_primitive(), scale, start, first.clone());
+                prep.finish((p.clone(), scale, start, first), p)
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::causal_softmax(scores.into_primitive(), scale, start)),
+            OpsKind::UnTracked(prep) => prep.finish(B::causal_softmax(scores.into_primitive(), scale, start, first)),
         }
     }
 
-    fn causal_softmax_backward(_: FloatTensor<Self>, _: FloatTensor<Self>, _: f32, _: usize) -> FloatTensor<Self> {
+    fn causal_softmax_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: f32,
+        _: usize,
+        _: FirstKeys,
+    ) -> FloatTensor<Self> {
         super::no_second_derivative("causal_softmax")
     }
 }
 
 impl CausalSoftmax for Flex {
-    fn causal_softmax(scores: FloatTensor<Self>, scale: f32, start: usize) -> FloatTensor<Self> {
-        let [_, _, length, seen] = scores.shape().dims::<4>();
+    fn causal_softmax(scores: FloatTensor<Self>, scale: f32, start: usize, first: FirstKeys) -> FloatTensor<Self> {
+        let [_, heads, length, seen] = scores.shape().dims::<4>();
         let mut scores = owned(scores);
-        scores.storage_mut::<f32>().par_chunks_mut(length * seen).for_each(|head| {
-            forward_head(head, seen, scale, start);
+        scores.storage_mut::<f32>().par_chunks_mut(length * seen).enumerate().for_each(|(index, head)| {
+            forward_head(head, seen, scale, start, row_of(&first, index / heads, length));
         });
         scores
     }
@@ -106,42 +129,52 @@ impl CausalSoftmax for Flex {
         g: FloatTensor<Self>,
         scale: f32,
         start: usize,
+        first: FirstKeys,
     ) -> FloatTensor<Self> {
-        let [_, _, length, seen] = p.shape().dims::<4>();
+        let [_, heads, length, seen] = p.shape().dims::<4>();
         let p = p.to_contiguous();
         let mut g = owned(g);
-        let heads = g.storage_mut::<f32>().par_chunks_mut(length * seen).zip(values(&p).par_chunks(length * seen));
-        heads.for_each(|(g, p)| backward_head(g, p, seen, scale, start));
+        let pairs = g.storage_mut::<f32>().par_chunks_mut(length * seen).zip(values(&p).par_chunks(length * seen));
+        pairs.enumerate().for_each(|(index, (g, p))| {
+            backward_head(g, p, seen, scale, start, row_of(&first, index / heads, length));
+        });
         g
     }
 }
 
+/// The first keys of one row's queries.
+fn row_of(first: &FirstKeys, row: usize, length: usize) -> Option<&[u32]> {
+    first.as_ref().map(|first| &first[row * length..][..length])
+}
+
 vectorised! {
-    fn forward_head(head: &mut [f32], seen: usize, scale: f32, start: usize) {
+    fn forward_head(head: &mut [f32], seen: usize, scale: f32, start: usize, first: Option<&[u32]>) {
         for (t, row) in head.chunks_exact_mut(seen).enumerate() {
-            let (row, hidden) = row.split_at_mut((start + t + 1).min(seen));
+            let keys = visible(t, seen, start, first.map(|first| first[t]));
+            row[..keys.start].fill(0.0);
+            row[keys.end..].fill(0.0);
+            let row = &mut row[keys];
             let largest = max(row) * scale;
             for value in row.iter_mut() {
                 *value = exp::<FMA>(*value * scale - largest);
             }
             let norm = 1.0 / sum2(row, row, |a, _| a);
             row.iter_mut().for_each(|value| *value *= norm);
-            hidden.fill(0.0);
         }
     }
 }
 
 vectorised! {
-    fn backward_head(g: &mut [f32], p: &[f32], seen: usize, scale: f32, start: usize) {
+    fn backward_head(g: &mut [f32], p: &[f32], seen: usize, scale: f32, start: usize, first: Option<&[u32]>) {
         for (t, (g, p)) in g.chunks_exact_mut(seen).zip(p.chunks_exact(seen)).enumerate() {
-            let visible = (start + t + 1).min(seen);
-            let (g, hidden) = g.split_at_mut(visible);
-            let p = &p[..visible];
+            let keys = visible(t, seen, start, first.map(|first| first[t]));
+            g[..keys.start].fill(0.0);
+            g[keys.end..].fill(0.0);
+            let (g, p) = (&mut g[keys.clone()], &p[keys]);
             let mean = sum2(p, g, |p, g| p * g);
             for (g, p) in g.iter_mut().zip(p) {
                 *g = scale * p * (*g - mean);
             }
-            hidden.fill(0.0);
         }
     }
 }

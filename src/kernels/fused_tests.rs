@@ -42,8 +42,29 @@ fn causal_softmax_is_its_composition() {
     for (rows, heads, length, start) in [(1, 1, 1, 0), (2, 3, 7, 0), (1, 2, 33, 0), (1, 2, 5, 12), (1, 3, 1, 40)] {
         let shape = [[rows, heads, length, start + length]];
         let what = format!("causal_softmax {shape:?}");
-        let fused = |x: &[Tensor<4>]| causal_softmax(x[0].clone(), 0.3, start);
-        compare(&what, &shape, 30.0, fused, |x| causal_softmax::composed(x[0].clone(), 0.3, start));
+        let fused = |x: &[Tensor<4>]| causal_softmax(x[0].clone(), 0.3, start, None);
+        compare(&what, &shape, 30.0, fused, |x| causal_softmax::composed(x[0].clone(), 0.3, start, None));
+    }
+}
+
+#[test]
+fn packed_rows_see_their_own_example_only() {
+    // Two rows: examples of 3, 1 and 3 tokens; one of 7.
+    let first: std::sync::Arc<[u32]> = [0, 0, 0, 3, 4, 4, 4, 0, 0, 0, 0, 0, 0, 0].into();
+    let shape = [[2, 2, 7, 7]];
+    let fused = |x: &[Tensor<4>]| causal_softmax(x[0].clone(), 0.3, 0, Some(first.clone()));
+    let composed = |x: &[Tensor<4>]| causal_softmax::composed(x[0].clone(), 0.3, 0, Some(&first));
+    compare("packed", &shape, 30.0, fused, composed);
+    let values = |y: Tensor<4>| y.into_data().try_into_vec::<f32>().expect("f32");
+    let scores = leaf(1, shape[0], 30.0).inner();
+    let packed = values(causal_softmax(scores.clone(), 0.3, 0, Some(first.clone())));
+    // The third example of the first row alone, in the first head.
+    let alone = scores.slice([0..1, 0..1, 4..7, 4..7]);
+    let alone = values(causal_softmax(alone, 0.3, 0, None));
+    for t in 0..3 {
+        let row = &packed[(4 + t) * 7..][..7];
+        assert_eq!(row[..4], [0.0; 4]);
+        assert_eq!(row[4..], alone[t * 3..][..3]);
     }
 }
 

@@ -21,7 +21,7 @@ pub mod swiglu;
 
 pub use adamw::{AdamWStep, adamw};
 pub use block_matmul::block_matmul;
-pub use causal_softmax::causal_softmax;
+pub use causal_softmax::{FirstKeys, causal_softmax};
 pub use cross_entropy::cross_entropy;
 pub use global_norm::global_norm;
 pub use launch::Form;

@@ -56,7 +56,7 @@ impl Attention {
         let group = query_heads / kv_heads;
         let q = q.reshape([rows, kv_heads, group * length, head_dim]);
         let scores = q.matmul(k.swap_dims(2, 3)).reshape([rows, query_heads, length, seen]);
-        let weights = causal_softmax(scores, (head_dim as f64).powf(-0.5), seen - length);
+        let weights = causal_softmax(scores, (head_dim as f64).powf(-0.5), seen - length, tokens.starts.clone());
         let weights = weights.reshape([rows, kv_heads, group * length, seen]);
         let y = weights.matmul(v).reshape([rows, query_heads, length, head_dim]);
         let y = y.swap_dims(1, 2).reshape([rows * length, query_heads * head_dim]);

@@ -16,6 +16,7 @@ mod norm;
 mod projection;
 mod random;
 mod rotary;
+mod update;
 
 pub use attention::Attention;
 pub use cache::Cache;
@@ -28,7 +29,12 @@ pub use projection::Projection;
 pub use rotary::Rotary;
 
 use crate::adapter::Adapters;
+use crate::data::Batch;
+use crate::error::Result;
+use crate::hash::hex;
+use crate::kernels::FirstKeys;
 use burn::tensor::{Device, Int, Tensor};
+use sha2::{Digest, Sha256};
 
 /// One decoder layer: attention, then MLP, each behind an RMS norm and added to the residual stream.
 #[derive(Debug, Clone)]
@@ -67,6 +73,8 @@ pub struct Tokens {
     pub rows: usize,
     /// Padded length of a row.
     pub length: usize,
+    /// Where in its row the example of each token begins, `[rows * length]`; `None` where every row is one example.
+    pub starts: FirstKeys,
 }
 
 impl Tokens {
@@ -76,7 +84,12 @@ impl Tokens {
     /// If the ids do not divide into `rows` rows.
     pub fn new(ids: &[i32], rows: usize, device: &Device) -> Self {
         assert!(rows > 0 && ids.len().is_multiple_of(rows), "{} ids in {rows} rows", ids.len());
-        Self { ids: Tensor::from_data(ids, device), rows, length: ids.len() / rows }
+        Self { ids: Tensor::from_data(ids, device), rows, length: ids.len() / rows, starts: None }
+    }
+
+    /// The ids of `batch`, examples of packed rows kept apart.
+    pub fn of_batch(batch: &Batch, device: &Device) -> Self {
+        Self { starts: batch.starts.clone(), ..Self::new(&batch.input_ids, batch.rows, device) }
     }
 }
 
@@ -88,16 +101,24 @@ impl Model {
 
     /// Hidden states after the final norm, `[rows * length, hidden]`.
     ///
+    /// `adapters` must have been asked for their [`effective`](Adapters::effective) model first.
     /// With a `cache`, tokens continue what it holds, and their keys and values are added to it.
-    /// Rows need no attention mask: padding stands at the right, where a causal query never looks.
+    /// Rows need no attention mask but where they are packed: padding stands at the right, where a causal query never
+    /// looks.
     pub fn forward(&self, tokens: &Tokens, adapters: Option<&Adapters>, cache: Option<&mut Cache>) -> Tensor<2> {
         let device = self.device();
         let mut x = self.embedding.clone().select(0, tokens.ids.clone()); // [rows * length, hidden]
         let mut cache = cache;
         let start = cache.as_ref().map_or(0, |cache| cache.length());
-        let rotary = Rotary::new(&self.config, start, tokens.length, &device);
+        let rotary = match &tokens.starts {
+            None => Rotary::new(&self.config, start..start + tokens.length, &device),
+            Some(starts) => {
+                let position = |(at, first): (usize, &u32)| at % tokens.length - *first as usize;
+                Rotary::new(&self.config, starts.iter().enumerate().map(position), &device)
+            }
+        };
         for (index, layer) in self.layers.iter().enumerate() {
-            let adapters = adapters.map(|adapters| adapters.layer(index));
+            let adapters = adapters.and_then(|adapters| adapters.layer(index));
             let cached = cache.as_deref_mut().map(|cache| cache.layer(index));
             let h = layer.input_norm.forward(x.clone());
             x = x + layer.attention.forward(h, tokens, &rotary, adapters, cached);
@@ -108,6 +129,24 @@ impl Model {
             cache.advance(tokens.length);
         }
         self.norm.forward(x)
+    }
+
+    /// A hash over some of the weights, by which a model is told from others of its shape.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub async fn fingerprint(&self) -> Result<String> {
+        let first = self.embedding.clone().narrow(0, 0, 1).flatten(0, 1);
+        let mut hash = Sha256::new();
+        for values in [self.norm.weight.clone(), first] {
+            let values: Vec<f32> = crate::train::read(values).await?;
+            hash.update(bytemuck::cast_slice(&values));
+        }
+        if let Some(layer) = self.layers.last() {
+            let values = crate::train::read(layer.mlp.down.weight.clone().narrow(0, 0, 1)).await?;
+            hash.update(bytemuck::cast_slice(&values));
+        }
+        Ok(hex(hash.finalize()))
     }
 
     /// Logits of `hidden: [n, hidden]`, `[n, vocab]`.

@@ -7,15 +7,16 @@ use burn::tensor::{Device, Tensor, TensorData};
 /// Cosines and sines for a stretch of positions.
 #[derive(Debug, Clone)]
 pub struct Rotary {
-    cos: Tensor<2>, // [length, head_dim / 2]
+    cos: Tensor<2>, // [positions, head_dim / 2]
     sin: Tensor<2>, // the same
 }
 
 impl Rotary {
-    /// Tables for positions `start .. start + length`, computed in f64.
-    pub fn new(config: &ModelConfig, start: usize, length: usize, device: &Device) -> Self {
+    /// Tables for these positions, computed in f64: those of one row, which then hold for all, or those of every row.
+    pub fn new(config: &ModelConfig, positions: impl ExactSizeIterator<Item = usize>, device: &Device) -> Self {
         let half = config.head_dim / 2;
-        let angles: Vec<f64> = (start..start + length)
+        let length = positions.len();
+        let angles: Vec<f64> = positions
             .flat_map(|position| {
                 (0..half).map(move |i| {
                     let exponent = 2.0 * i as f64 / config.head_dim as f64;

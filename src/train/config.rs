@@ -30,6 +30,8 @@ pub struct TrainConfig {
     pub weight_decay: f64,
     /// Largest global gradient norm; 0 turns clipping off.
     pub max_grad_norm: f64,
+    /// Whether examples share rows of up to `max_seq_length` tokens.
+    pub pack: bool,
     /// Whether rows are reshuffled every epoch.
     pub shuffle: bool,
     /// Seed of everything random.
@@ -38,6 +40,8 @@ pub struct TrainConfig {
     pub steps_per_eval: usize,
     /// Batches of an evaluation; 0: all.
     pub val_batches: usize,
+    /// Evaluations without a lower loss after which training stops; 0: never.
+    pub patience: usize,
     /// Steps between saves of the adapter; 0: only at the end.
     pub save_every: usize,
 }
@@ -56,10 +60,12 @@ impl Default for TrainConfig {
             epsilon: 1e-8,
             weight_decay: 0.0,
             max_grad_norm: 1.0,
+            pack: false,
             shuffle: true,
             seed: 0,
             steps_per_eval: 200,
             val_batches: 25,
+            patience: 0,
             save_every: 100,
         }
     }

@@ -1,9 +1,10 @@
 //! What a training run tells its front end.
 
-use serde::Serialize;
+use super::snapshot::Best;
+use serde::{Deserialize, Serialize};
 
 /// One optimizer step.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct StepReport {
     /// From 1.
     pub step: usize,
@@ -20,7 +21,7 @@ pub struct StepReport {
 }
 
 /// One evaluation.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct EvalReport {
     /// Optimizer steps done before it; absent outside training.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,14 +35,35 @@ pub struct EvalReport {
 }
 
 /// An event of a run; as JSON, an object with `"event"` beside the fields of the report.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum TrainEvent {
+    /// The run goes on from a checkpoint.
+    Resume {
+        /// Steps done before.
+        step: usize,
+        /// What keeps it from being exactly the run it would have been; empty if nothing does.
+        notes: Vec<String>,
+    },
     /// An optimizer step is done.
     Step(StepReport),
     /// The validation rows were evaluated.
     Eval(EvalReport),
-    /// The adapter was saved.
+    /// Something stands out, and training goes on.
+    Warning {
+        /// The step.
+        step: usize,
+        /// What, for people.
+        message: String,
+    },
+    /// Loss or gradient is no longer finite; the run ends with the state before this step.
+    Diverged {
+        /// The step.
+        step: usize,
+    },
+    /// The test rows were evaluated with the adapter that is kept.
+    Test(EvalReport),
+    /// A checkpoint was saved.
     Checkpoint {
         /// Steps done.
         step: usize,
@@ -58,5 +80,9 @@ pub enum TrainEvent {
         seconds: f64,
         /// Tokens read, without padding.
         tokens: usize,
+        /// The best evaluation, whose adapter is kept.
+        best: Option<Best>,
+        /// Whether patience ended before the steps did.
+        stopped_early: bool,
     },
 }

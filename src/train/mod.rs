@@ -1,16 +1,21 @@
 //! Training: one optimizer step, the schedule, the loop, and the events that a front end draws.
 
+#[cfg(not(target_family = "wasm"))]
+pub mod checkpoint;
 mod config;
 mod event;
+mod guard;
 mod parameters;
 mod run;
 mod schedule;
+mod snapshot;
 mod trainer;
 
 pub use config::TrainConfig;
 pub use event::{EvalReport, StepReport, TrainEvent};
 pub use parameters::Parameters;
 pub(crate) use parameters::read;
-pub use run::{Observer, run};
+pub use run::{Observer, Run};
 pub use schedule::{LearningRate, Schedule};
+pub use snapshot::{Best, OPTIMIZER_FILE, RunIdentity, RunProgress, STATE_FILE, Snapshot};
 pub use trainer::Trainer;

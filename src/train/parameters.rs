@@ -37,24 +37,28 @@ impl Parameters {
     /// # Panics
     /// If a list does not have its slot's length.
     pub fn new(slots: Vec<Slot>, values: &[Vec<f32>], device: &Device) -> Self {
-        let mut segments = Vec::new();
-        let mut rest = values.iter().zip(&slots).peekable();
-        while rest.peek().is_some() {
-            let (mut ranges, mut buffer) = (Vec::new(), Vec::new());
-            while let Some((values, slot)) =
-                rest.next_if(|(v, _)| buffer.is_empty() || buffer.len() + v.len() <= MAX_SEGMENT)
-            {
-                assert_eq!(values.len(), slot.len(), "values of {}", slot.name);
-                ranges.push(buffer.len()..buffer.len() + values.len());
-                buffer.extend_from_slice(values);
-                buffer.resize(buffer.len().next_multiple_of(ALIGN), 0.0);
-            }
-            let length = buffer.len();
-            let values = Tensor::from_data(TensorData::new(buffer, [length]), device);
-            let zeros = || Tensor::zeros([length], device);
-            segments.push(Segment { ranges, length, buffers: Some([values, zeros(), zeros()]) });
-        }
+        let segments = layout(&slots)
+            .into_iter()
+            .map(|(first, ranges, length)| {
+                let values = flatten(&slots[first..], &values[first..], &ranges, length, device);
+                let zeros = || Tensor::zeros([length], device);
+                Segment { ranges, length, buffers: Some([values, zeros(), zeros()]) }
+            })
+            .collect();
         Self { slots, segments }
+    }
+
+    /// Replaces parameters and first and second moments, one list for each slot, each.
+    ///
+    /// # Panics
+    /// If a list does not have its slot's length.
+    pub fn restore(&mut self, state: [&[Vec<f32>]; 3], device: &Device) {
+        let mut first = 0;
+        for Segment { ranges, length, buffers } in &mut self.segments {
+            let slots = &self.slots[first..];
+            *buffers = Some(state.map(|values| flatten(slots, &values[first..], ranges, *length, device)));
+            first += ranges.len();
+        }
     }
 
     /// What is trained, in order.
@@ -120,6 +124,15 @@ impl Parameters {
         self.cut(self.segments.iter().map(|segment| segment.values().clone()).collect()).await
     }
 
+    /// AdamW's first and second moments, one list for each slot, each.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub async fn moments(&self) -> Result<[Vec<Vec<f32>>; 2]> {
+        let buffer = |index: usize| self.segments.iter().map(|segment| segment.buffer(index).clone()).collect();
+        Ok([self.cut(buffer(1)).await?, self.cut(buffer(2)).await?])
+    }
+
     /// A gradient as one list for each slot.
     ///
     /// # Errors
@@ -141,8 +154,37 @@ impl Parameters {
 
 impl Segment {
     fn values(&self) -> &Tensor<1> {
-        &self.buffers.as_ref().expect("no step is running")[0]
+        self.buffer(0)
     }
+
+    fn buffer(&self, index: usize) -> &Tensor<1> {
+        &self.buffers.as_ref().expect("no step is running")[index]
+    }
+}
+
+/// The segments of `slots`: index of the first slot, where each slot lies, and the length of the buffers.
+fn layout(slots: &[Slot]) -> Vec<(usize, Vec<Range<usize>>, usize)> {
+    let mut segments: Vec<(usize, Vec<Range<usize>>, usize)> = Vec::new();
+    for (index, slot) in slots.iter().enumerate() {
+        let open = segments.last_mut().filter(|(_, _, length)| length + slot.len() <= MAX_SEGMENT);
+        let (_, ranges, length) = match open {
+            Some(segment) => segment,
+            None => segments.push_mut((index, Vec::new(), 0)),
+        };
+        ranges.push(*length..*length + slot.len());
+        *length = (*length + slot.len()).next_multiple_of(ALIGN);
+    }
+    segments
+}
+
+/// One buffer with `values` in their `ranges` and zeros between them.
+fn flatten(slots: &[Slot], values: &[Vec<f32>], ranges: &[Range<usize>], length: usize, device: &Device) -> Tensor<1> {
+    let mut buffer = vec![0.0; length];
+    for ((range, values), slot) in ranges.iter().zip(values).zip(slots) {
+        assert_eq!(values.len(), slot.len(), "values of {}", slot.name);
+        buffer[range.clone()].copy_from_slice(values);
+    }
+    Tensor::from_data(TensorData::new(buffer, [length]), device)
 }
 
 impl FlatGradient {

@@ -1,9 +1,9 @@
 //! The training loop.
 
 use super::event::{EvalReport, TrainEvent};
+use super::snapshot::{Best, RunIdentity, RunProgress, Snapshot};
 use super::trainer::Trainer;
-use crate::adapter::StoredAdapter;
-use crate::data::{Batcher, Dataset};
+use crate::data::{Batcher, Cursor, Dataset, TrainRows};
 use crate::error::{Error, Result};
 use crate::eval::evaluate;
 use web_time::Instant;
@@ -16,11 +16,12 @@ pub trait Observer {
     /// Ends the run with that error.
     fn event(&mut self, event: &TrainEvent) -> Result<()>;
 
-    /// Saves the adapter after `step` steps; returns where it lies.
+    /// Saves a checkpoint; returns where it lies. `is_best`: its adapter is the one to keep, since it has the lowest
+    /// validation loss so far or there is no validation.
     ///
     /// # Errors
     /// Ends the run with that error.
-    fn save(&mut self, step: usize, adapter: &StoredAdapter) -> Result<String>;
+    fn save(&mut self, snapshot: &Snapshot, is_best: bool) -> Result<String>;
 
     /// Whether the user has asked to stop; looked at after each step.
     fn stop_requested(&self) -> bool {
@@ -28,63 +29,204 @@ pub trait Observer {
     }
 }
 
-/// Trains until the configured number of steps is done, evaluating and saving on the way.
-///
-/// # Errors
-/// Whatever a step, the observer or the device fails with; [`Error::Interrupted`] after a requested stop, with
-/// the adapter saved. Where the loss stops being finite, the last good adapter is saved first.
-pub async fn run(
-    trainer: &mut Trainer,
-    train: &Dataset,
-    valid: Option<&Dataset>,
-    observer: &mut dyn Observer,
-) -> Result<()> {
-    let config = trainer.config().clone();
-    let mut batches = Batcher::new(train.examples.len(), config.batch_size, config.shuffle, config.seed)?;
-    let start = Instant::now();
-    let (mut tokens, mut loss) = (0, f64::NAN);
-    if let Some(valid) = valid.filter(|_| config.steps_per_eval > 0) {
-        validate(trainer, valid, observer).await?;
+/// A training run: what it trains, on what, and how far it has come.
+pub struct Run<'a> {
+    trainer: &'a mut Trainer,
+    rows: TrainRows<'a>,
+    batches: Batcher,
+    valid: Option<&'a Dataset>,
+    identity: RunIdentity,
+    progress: RunProgress,
+    /// What keeps a resumed run from being exact; `None` if it begins.
+    resumed: Option<Vec<String>>,
+    /// Seconds that were spent before the last resume.
+    earlier: f64,
+    start: Instant,
+    /// The step of the last checkpoint of this process.
+    saved: Option<usize>,
+}
+
+impl<'a> Run<'a> {
+    /// A run that begins, or goes on from `resume` as if it had never stopped. `device` is the name of the trainer's.
+    ///
+    /// # Errors
+    /// If there is nothing to train on, or the snapshot is of another run.
+    pub async fn new(
+        trainer: &'a mut Trainer,
+        train: &'a Dataset,
+        valid: Option<&'a Dataset>,
+        device: &str,
+        resume: Option<&Snapshot>,
+    ) -> Result<Self> {
+        let config = trainer.config().clone();
+        let rows = if config.pack { TrainRows::packed(train, config.max_seq_length) } else { TrainRows::single(train) };
+        let batches = Batcher::new(rows.count(), config.batch_size, config.shuffle, config.seed)?;
+        let identity = RunIdentity {
+            build: RunIdentity::build(),
+            device: device.to_owned(),
+            model: trainer.model().fingerprint().await?,
+            data: rows.fingerprint(),
+            config,
+        };
+        let valid = valid.filter(|_| identity.config.steps_per_eval > 0);
+        let mut run = Self {
+            trainer,
+            rows,
+            batches,
+            valid,
+            identity,
+            progress: RunProgress::default(),
+            resumed: None,
+            earlier: 0.0,
+            start: Instant::now(),
+            saved: None,
+        };
+        if let Some(snapshot) = resume {
+            run.restore(snapshot)?;
+        }
+        Ok(run)
     }
-    while trainer.steps_done() < config.iters {
-        let micro: Vec<_> = (0..config.grad_accumulation_steps).map(|_| train.batch(&batches.next_rows())).collect();
-        let report = match trainer.step(&micro).await {
+
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.resumed = Some(self.identity.continues(&snapshot.identity)?);
+        self.progress = snapshot.progress;
+        self.earlier = self.progress.seconds;
+        self.saved = Some(self.progress.step);
+        self.batches.restore(self.progress.cursor)?;
+        self.trainer.restore(snapshot)
+    }
+
+    /// Trains until the configured number of steps is done or patience ends, evaluating and saving on the way.
+    ///
+    /// # Errors
+    /// Whatever a step, the observer or the device fails with; [`Error::Interrupted`] after a requested stop, with a
+    /// checkpoint saved. Where the loss stops being finite, the last good state is saved first.
+    pub async fn train(mut self, observer: &mut dyn Observer) -> Result<()> {
+        let iters = self.identity.config.iters;
+        match self.resumed.take() {
+            Some(notes) => {
+                observer.event(&TrainEvent::Resume { step: self.progress.step, notes })?;
+                // The stop may have come between a step and its evaluation.
+                self.settle(observer).await?;
+            }
+            // What the base does, to compare with; no candidate for the best, as nothing was learned yet.
+            None if self.valid.is_some() => {
+                self.evaluate(observer).await?;
+            }
+            None => {}
+        }
+        while self.trainer.steps_done() < iters && !self.is_out_of_patience() {
+            self.step(observer).await?;
+            if observer.stop_requested() {
+                self.save(observer).await?;
+                return Err(Error::Interrupted);
+            }
+            self.settle(observer).await?;
+        }
+        let RunProgress { step, loss, tokens, best, .. } = self.progress;
+        let stopped_early = step < iters;
+        let (loss, seconds) = (loss.unwrap_or(f64::NAN), self.seconds());
+        observer.event(&TrainEvent::Done { steps: step, loss, seconds, tokens, best, stopped_early })
+    }
+
+    /// After a step: evaluates and saves where that is due, and was not done.
+    async fn settle(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let step = self.trainer.steps_done();
+        let config = &self.identity.config;
+        let last = step == config.iters;
+        let due = |every: usize| every > 0 && step.is_multiple_of(every);
+        let (evaluation_due, save_due) = (due(config.steps_per_eval) || last, due(config.save_every) || last);
+        let mut improved = false;
+        if evaluation_due && self.valid.is_some() && self.progress.evaluated != Some(step) {
+            improved = self.validate(observer).await?;
+            // What was saved before it does not know of it.
+            self.saved = None;
+        }
+        if improved || save_due || self.is_out_of_patience() { self.save(observer).await } else { Ok(()) }
+    }
+
+    fn is_out_of_patience(&self) -> bool {
+        let patience = self.identity.config.patience;
+        patience > 0 && self.progress.evaluations_without_gain >= patience
+    }
+
+    fn seconds(&self) -> f64 {
+        self.earlier + self.start.elapsed().as_secs_f64()
+    }
+
+    async fn step(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let cursor: Cursor = self.batches.cursor();
+        let count = self.identity.config.grad_accumulation_steps;
+        let micro: Vec<_> = (0..count).map(|_| self.rows.batch(&self.batches.next_rows())).collect();
+        let report = match self.trainer.step(&micro).await {
             Ok(report) => report,
             Err(error @ Error::NotFinite { .. }) => {
-                save(trainer, observer).await?;
+                // The weights are those before the step, and so is everything else that is saved.
+                self.batches.restore(cursor)?;
+                self.save(observer).await?;
+                observer.event(&TrainEvent::Diverged { step: self.trainer.steps_done() + 1 })?;
                 return Err(error);
             }
             Err(error) => return Err(error),
         };
-        (tokens, loss) = (tokens + report.tokens, report.loss);
+        self.progress.tokens += report.tokens;
+        self.progress.loss = Some(report.loss);
         observer.event(&TrainEvent::Step(report))?;
-        let step = report.step;
-        let due = |every: usize| every > 0 && step.is_multiple_of(every);
-        if observer.stop_requested() {
-            save(trainer, observer).await?;
-            return Err(Error::Interrupted);
+        let unusual = [
+            ("loss", report.loss, self.progress.loss_watch.outlier(report.loss)),
+            ("gradient norm", report.grad_norm, self.progress.norm_watch.outlier(report.grad_norm)),
+        ];
+        for (what, value, mean) in unusual {
+            if let Some(mean) = mean {
+                let message = format!("the {what} is {value:.3}, about {:.0} times its usual {mean:.3}", value / mean);
+                observer.event(&TrainEvent::Warning { step: report.step, message })?;
+            }
         }
-        let last = step == config.iters;
-        if let Some(valid) = valid.filter(|_| config.steps_per_eval > 0 && (due(config.steps_per_eval) || last)) {
-            validate(trainer, valid, observer).await?;
-        }
-        if due(config.save_every) || last {
-            save(trainer, observer).await?;
-        }
+        Ok(())
     }
-    let seconds = start.elapsed().as_secs_f64();
-    observer.event(&TrainEvent::Done { steps: trainer.steps_done(), loss, seconds, tokens })
-}
 
-async fn save(trainer: &Trainer, observer: &mut dyn Observer) -> Result<()> {
-    let step = trainer.steps_done();
-    let path = observer.save(step, &trainer.stored().await?)?;
-    observer.event(&TrainEvent::Checkpoint { step, path })
-}
+    /// Evaluates; whether the loss is the lowest so far.
+    async fn validate(&mut self, observer: &mut dyn Observer) -> Result<bool> {
+        let loss = self.evaluate(observer).await?;
+        self.progress.evaluated = Some(self.trainer.steps_done());
+        let improved = self.progress.best.is_none_or(|best| loss < best.loss);
+        if improved {
+            self.progress.best = Some(Best { step: self.trainer.steps_done(), loss });
+            self.progress.evaluations_without_gain = 0;
+        } else {
+            self.progress.evaluations_without_gain += 1;
+        }
+        Ok(improved)
+    }
 
-async fn validate(trainer: &Trainer, valid: &Dataset, observer: &mut dyn Observer) -> Result<()> {
-    let config = trainer.config();
-    let report =
-        evaluate(trainer.model(), Some(&trainer.adapters()), valid, config.batch_size, config.val_batches).await?;
-    observer.event(&TrainEvent::Eval(EvalReport { step: Some(trainer.steps_done()), ..report }))
+    async fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<f64> {
+        let Some(valid) = self.valid else { return Ok(f64::NAN) };
+        let (trainer, config) = (&self.trainer, &self.identity.config);
+        let adapters = trainer.adapters();
+        let report = evaluate(trainer.model(), Some(&adapters), valid, config.batch_size, config.val_batches).await?;
+        observer.event(&TrainEvent::Eval(EvalReport { step: Some(trainer.steps_done()), ..report }))?;
+        Ok(report.loss)
+    }
+
+    /// Saves a checkpoint, unless this very state was saved already.
+    async fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let step = self.trainer.steps_done();
+        if self.saved == Some(step) {
+            return Ok(());
+        }
+        let seconds = self.seconds();
+        let progress = &mut self.progress;
+        (progress.step, progress.passes) = (step, self.trainer.passes());
+        (progress.cursor, progress.seconds) = (self.batches.cursor(), seconds);
+        let snapshot = Snapshot {
+            adapter: self.trainer.stored().await?,
+            moments: self.trainer.moments().await?,
+            progress: self.progress,
+            identity: self.identity.clone(),
+        };
+        let is_best = self.valid.is_none() || self.progress.best.is_none_or(|best| best.step == step);
+        let path = observer.save(&snapshot, is_best)?;
+        self.saved = Some(step);
+        observer.event(&TrainEvent::Checkpoint { step, path })
+    }
 }

@@ -3,6 +3,7 @@
 use super::config::TrainConfig;
 use super::event::StepReport;
 use super::parameters::{FlatGradient, Parameters, read};
+use super::snapshot::Snapshot;
 use crate::adapter::{AdapterConfig, Adapters, Dropout, Slot, StoredAdapter, slots};
 use crate::data::Batch;
 use crate::error::{Error, Result};
@@ -93,6 +94,36 @@ impl Trainer {
         self.parameters = Parameters::new(self.parameters.slots().to_vec(), values, &self.model.device());
     }
 
+    /// AdamW's first and second moments, one list for each of [`Trainer::slots`], each.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub async fn moments(&self) -> Result<[Vec<Vec<f32>>; 2]> {
+        self.parameters.moments().await
+    }
+
+    /// Forward passes so far that drew a dropout mask.
+    pub fn passes(&self) -> u64 {
+        self.passes
+    }
+
+    /// Goes on from `snapshot`, which a trainer with the same arguments was at.
+    ///
+    /// # Errors
+    /// If its adapter is of another kind.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let (mine, saved) = (&self.adapter, &snapshot.adapter.config);
+        if mine.kind() != saved.kind() || mine.modules != saved.modules || mine.dropout != saved.dropout {
+            return Err(Error::Usage(format!(
+                "cannot resume: the checkpoint holds {saved}, and these settings ask for {mine}"
+            )));
+        }
+        let [first, second] = &snapshot.moments;
+        self.parameters.restore([&snapshot.adapter.values, first, second], &self.model.device());
+        (self.step, self.passes) = (snapshot.progress.step, snapshot.progress.passes);
+        Ok(())
+    }
+
     /// Mean loss over the target tokens of `micro_batches`, and its gradient, one list for each slot; nothing is
     /// updated.
     ///
@@ -111,7 +142,7 @@ impl Trainer {
     /// before the step), or the device is lost.
     pub async fn step(&mut self, micro_batches: &[Batch]) -> Result<StepReport> {
         let start = Instant::now();
-        let step = self.step + 1;
+        let (step, passes) = (self.step + 1, self.passes);
         let (loss, gradient) = self.loss_and_gradient(micro_batches)?;
         let learning_rate = self.config.learning_rate().at(step);
         let norm = self.parameters.update(
@@ -130,6 +161,7 @@ impl Trainer {
         };
         for (value, what) in [(loss, "loss"), (grad_norm, "gradient norm")] {
             if !value.is_finite() {
+                self.passes = passes;
                 return Err(Error::NotFinite { step, what });
             }
         }
@@ -157,10 +189,13 @@ impl Trainer {
             let dropout = Dropout::new(self.adapter.dropout, self.config.seed, self.passes);
             self.passes += 1;
             let adapters = Adapters::new(&self.adapter, self.parameters.slots(), leaves.clone(), dropout);
-            let tokens = Tokens::new(&batch.input_ids, batch.rows, &device);
-            let hidden = self.model.forward(&tokens, Some(&adapters), None);
+            let tokens = Tokens::of_batch(batch, &device);
+            let loss = {
+                let model = adapters.effective(&self.model);
+                let hidden = model.forward(&tokens, Some(&adapters), None);
+                next_token_loss(&model, hidden, &targets) / total as f64
+            };
             drop(adapters);
-            let loss = next_token_loss(&self.model, hidden, &targets) / total as f64;
             let mut grads = loss.backward();
             let gradient = self.parameters.gather(leaves, &mut grads);
             let loss = loss.inner();

@@ -3,6 +3,7 @@
 mod bad_input;
 mod fixture;
 mod inputs;
+mod resume;
 
 use fixture::{CHATS, Workspace, lines, of_kind};
 use serde_json::Value;
@@ -45,8 +46,11 @@ fn a_json_run_tells_everything_and_its_loss_falls() {
     let evaluated: Vec<u64> = of_kind(&run, "eval").map(|event| event["step"].as_u64().expect("step")).collect();
     assert_eq!(evaluated, [0, 12, 24]);
     let saved: Vec<u64> = of_kind(&run, "checkpoint").map(|event| event["step"].as_u64().expect("step")).collect();
-    assert_eq!(saved, [10, 20, 24]);
-    assert_eq!(workspace.files_in("adapters"), ["adapter_config.json", "adapter_model.safetensors"]);
+    // The evaluation at 12 was the best so far.
+    assert_eq!(saved, [10, 12, 20, 24]);
+    let kept =
+        ["adapter_config.json", "adapter_model.safetensors", "checkpoint-000020", "checkpoint-000024", "log.jsonl"];
+    assert_eq!(workspace.files_in("adapters"), kept);
 
     // The same seed, the same bits.
     let again = workspace.json(&format!("{TRAIN} --steps-per-eval 0 --seed 3 --json --adapter-path again"));
@@ -264,5 +268,8 @@ fn ctrl_c_saves_and_exits_with_130() {
     assert_eq!(output.status.code(), Some(130));
     assert!(rest.iter().any(|line| line.contains("\"checkpoint\"")), "{rest:?}");
     assert!(rest.last().is_some_and(|line| line.contains("interrupted")), "{rest:?}");
-    assert_eq!(workspace.files_in("adapters"), ["adapter_config.json", "adapter_model.safetensors"]);
+    let kept = workspace.files_in("adapters");
+    let [config, weights, checkpoint, log] = &kept[..] else { panic!("{kept:?}") };
+    assert_eq!([config, weights, log], ["adapter_config.json", "adapter_model.safetensors", "log.jsonl"]);
+    assert!(checkpoint.starts_with("checkpoint-"), "{kept:?}");
 }

@@ -233,7 +233,7 @@ fn identity_6_merged_equals_unmerged_and_the_sum_is_taken_before_the_cast() {
     let model = tiny(&flex());
     let slot = diablo::adapter::slots(&config, &model.config)
         .into_iter()
-        .find(|slot| slot.projection == Projection::Up)
+        .find(|slot| slot.matrix == Some((0, Projection::Up)))
         .expect("up");
     let blocks = tensor(1, [4, 16, 32]);
     let linear = &model.layers[0].mlp.up;

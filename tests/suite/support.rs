@@ -120,7 +120,7 @@ pub fn batch(ids: &[i32], rows: usize) -> Batch {
 
 pub fn labelled(ids: &[i32], labels: &[i32], rows: usize) -> Batch {
     let len = ids.len() / rows;
-    Batch { rows, len, input_ids: ids.to_vec(), labels: labels.to_vec(), lengths: vec![len; rows] }
+    Batch { rows, len, input_ids: ids.to_vec(), labels: labels.to_vec(), lengths: vec![len; rows], starts: None }
 }
 
 /// The micro-batches of golden step `step`: `ids: [steps, accum, batch, seq]`.

@@ -14,8 +14,10 @@ use toml::de::{DeTable, DeValue};
 
 /// The flag that names the file.
 const CONFIG: &str = "config";
-/// Flags that are not settings of a run.
+/// Flags that are not settings.
 const NOT_SETTINGS: [&str; 4] = [CONFIG, "help", "version", "json"];
+/// Settings that say what becomes of an earlier run, so that they belong to one run only.
+const OF_ONE_RUN: [&str; 2] = ["resume", "overwrite"];
 
 /// Puts the settings of the file that `--config` names, where `args` have one, after the name of the subcommand.
 ///
@@ -199,7 +201,8 @@ fn is_number(arg: &Arg) -> bool {
 }
 
 /// Every setting of a run with its final value, as a file that [`expand`] reads back to the same run. `matches` are those
-/// of `command`, a subcommand. Flags that were not given and have no default are left out.
+/// of `command`, a subcommand. Flags that were not given and have no default are left out, and so are those by which one
+/// run follows another.
 pub fn effective_toml(matches: &ArgMatches, command: &Command) -> String {
     let line = |(long, arg): (&str, &Arg)| {
         if is_switch(arg) {
@@ -212,7 +215,7 @@ pub fn effective_toml(matches: &ArgMatches, command: &Command) -> String {
         let value = if is_number { text.into_owned() } else { toml::Value::from(text.into_owned()).to_string() };
         Some(format!("{long} = {value}\n"))
     };
-    settings(command).filter_map(line).collect()
+    settings(command).filter(|(long, _)| !OF_ONE_RUN.contains(long)).filter_map(line).collect()
 }
 
 #[cfg(test)]

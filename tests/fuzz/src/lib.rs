@@ -12,6 +12,8 @@ pub mod error;
 #[path = "../../../src/files.rs"]
 pub mod files;
 pub mod generate;
+#[path = "../../../src/hash.rs"]
+pub mod hash;
 pub mod model;
 #[path = "../../../src/random.rs"]
 pub mod random;

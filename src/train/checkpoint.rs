@@ -1,0 +1,182 @@
+//! Checkpoints on disk: a folder for each, which is there whole or not at all.
+//!
+//! A checkpoint is written beside its place, synced and renamed; its last file, `COMPLETE`, lists the SHA-256 of the
+//! others. Whatever moment the program is killed at, the newest complete checkpoint is one that was whole.
+
+use super::snapshot::Snapshot;
+use crate::error::{Error, Result};
+use crate::files::{create_folder, sync_folder};
+use crate::hash::sha256;
+use crate::model::ModelConfig;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Marks a checkpoint as complete and lists the hashes of its files.
+pub const COMPLETE_FILE: &str = "COMPLETE";
+const PREFIX: &str = "checkpoint-";
+/// How many of the newest are kept, besides the best.
+const KEPT: usize = 2;
+/// No file of a checkpoint is larger; keeps a hostile folder from filling the memory.
+const MAX_BYTES: u64 = 64 << 30;
+
+/// The checkpoints in an adapter folder: step and path, oldest first, complete or not.
+///
+/// # Errors
+/// If the folder cannot be read; one that does not exist has none.
+pub fn list(folder: &Path) -> Result<Vec<(usize, PathBuf)>> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|e| Error::io(folder, "reading the folder", e))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io(folder, "reading the folder", e))?;
+        let name = entry.file_name();
+        let step = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse().ok());
+        found.extend(step.map(|step| (step, entry.path())));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Writes `snapshot` as a checkpoint in `folder` and removes those that are no longer wanted: the last two stay, and
+/// that of the best evaluation. Returns where it lies.
+///
+/// # Errors
+/// Where the system refuses; older checkpoints are then untouched.
+pub fn save(folder: &Path, snapshot: &Snapshot, model: &ModelConfig) -> Result<PathBuf> {
+    let step = snapshot.progress.step;
+    let path = folder.join(format!("{PREFIX}{step:06}"));
+    create_folder(folder)?;
+    let beside = folder.join(format!(".{PREFIX}{step:06}.{}.tmp", std::process::id()));
+    let saved = write_folder(&beside, &snapshot.to_files(model)?).and_then(|()| {
+        if path.exists() {
+            // The same step again, as after a resume from it.
+            fs::remove_dir_all(&path)?;
+        }
+        fs::rename(&beside, &path)?;
+        sync_folder(folder)
+    });
+    if let Err(e) = saved {
+        // Half a checkpoint is of no use to anyone; that it cannot be removed is no second error.
+        let _ = fs::remove_dir_all(&beside);
+        return Err(Error::io(&path, "saving the checkpoint", e));
+    }
+    prune(folder, snapshot.progress.best.map(|best| best.step))?;
+    Ok(path)
+}
+
+fn write_folder(folder: &Path, files: &[(&str, Vec<u8>)]) -> std::io::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir_all(folder)?;
+    let mut hashes = String::new();
+    for (name, bytes) in files {
+        write(&folder.join(name), bytes)?;
+        hashes += &format!("{}  {name}\n", sha256(bytes));
+    }
+    write(&folder.join(COMPLETE_FILE), hashes.as_bytes())?;
+    sync_folder(folder)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn prune(folder: &Path, best: Option<usize>) -> Result<()> {
+    let all = list(folder)?;
+    let old = &all[..all.len().saturating_sub(KEPT)];
+    for (_, path) in old.iter().filter(|(step, _)| Some(*step) != best) {
+        fs::remove_dir_all(path).map_err(|e| Error::io(path, "removing the old checkpoint", e))?;
+    }
+    Ok(())
+}
+
+/// Removes all checkpoints of `folder`, and what killed processes left half-written.
+///
+/// # Errors
+/// Where the system refuses.
+pub fn clear(folder: &Path) -> Result<()> {
+    for (_, path) in list(folder)? {
+        fs::remove_dir_all(&path).map_err(|e| Error::io(&path, "removing the old checkpoint", e))?;
+    }
+    remove_unfinished(folder)
+}
+
+/// Removes what killed processes left half-written. Only one run at a time may use the folder.
+///
+/// # Errors
+/// Where the system refuses.
+pub fn remove_unfinished(folder: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(&format!(".{PREFIX}")) && name.ends_with(".tmp") {
+            fs::remove_dir_all(entry.path()).map_err(|e| Error::io(entry.path(), "removing the remains", e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the newest complete checkpoint of `folder`. `skipped` hears of newer ones that are not complete, and why.
+///
+/// # Errors
+/// If there is none, or it was made with another model.
+pub fn load_newest(folder: &Path, model: &ModelConfig, mut skipped: impl FnMut(&Error)) -> Result<Snapshot> {
+    for (_, path) in list(folder)?.iter().rev() {
+        match verify(path) {
+            Ok(()) => return load(path, model),
+            Err(error) => skipped(&error),
+        }
+    }
+    Err(Error::adapter(folder.display().to_string(), "no complete checkpoint here to resume from"))
+}
+
+/// Reads the checkpoint of one folder.
+///
+/// # Errors
+/// If it is not complete, or was made with another model.
+pub fn load(path: &Path, model: &ModelConfig) -> Result<Snapshot> {
+    verify(path)?;
+    Snapshot::from_files(|name| read(&path.join(name)), model, &path.display().to_string())
+}
+
+/// An error unless all files of the checkpoint are there, and hold what was written.
+///
+/// # Errors
+/// Says which file is missing or damaged.
+pub fn verify(path: &Path) -> Result<()> {
+    let wrong = |what: String| Error::adapter(path.display().to_string(), what);
+    let list = read(&path.join(COMPLETE_FILE)).map_err(|_| wrong(format!("is not complete: no {COMPLETE_FILE}")))?;
+    let list = String::from_utf8(list).map_err(|_| wrong(format!("{COMPLETE_FILE} is damaged")))?;
+    let mut files = 0;
+    for line in list.lines() {
+        let (hash, name) = line.split_once("  ").ok_or_else(|| wrong(format!("{COMPLETE_FILE} is damaged")))?;
+        // Nothing outside the folder, whatever the list says.
+        if Path::new(name).file_name() != Some(name.as_ref()) {
+            return Err(wrong(format!("{COMPLETE_FILE} names {name:?}, which is no plain file name")));
+        }
+        if sha256(&read(&path.join(name))?) != hash {
+            return Err(wrong(format!("{name} is damaged: its hash is another")));
+        }
+        files += 1;
+    }
+    if files == 0 { Err(wrong(format!("{COMPLETE_FILE} lists no file"))) } else { Ok(()) }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let failed = |e| Error::io(path, "reading the checkpoint", e);
+    let size = fs::metadata(path).map_err(failed)?.len();
+    if size > MAX_BYTES {
+        return Err(Error::adapter(path.display().to_string(), format!("{size} bytes are too many")));
+    }
+    fs::read(path).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests;
