@@ -3,7 +3,9 @@
 // Printing is what this module is for; the rest of the crate does not.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod answer;
 mod bench;
+mod chat;
 mod common;
 mod completions;
 mod config_file;
@@ -45,6 +47,7 @@ enum Command {
     Finetune(finetune::Args),
     Preview(preview::Args),
     Generate(generate::Args),
+    Chat(chat::Args),
     Eval(eval::Args),
     Merge(merge::Args),
     Devices(devices::Args),
@@ -96,6 +99,7 @@ impl Command {
             Self::Finetune(args) => args.run(json).await,
             Self::Preview(args) => args.run(json).await,
             Self::Generate(args) => args.run(json).await,
+            Self::Chat(args) => args.run(json).await,
             Self::Eval(args) => args.run(json).await,
             Self::Merge(args) => args.run(json).await,
             Self::Devices(args) => args.run(json).await,

@@ -28,7 +28,7 @@ impl Args {
         let data = self.data.dataset(&file, rows, &opened)?;
         let style = Style::stdout();
         for (index, example) in data.examples.iter().enumerate() {
-            let preview = Preview::new(example, &opened.tokenizer)?;
+            let preview = Preview::new(example, &opened.codec.tokenizer)?;
             if json {
                 output::json(&preview)?;
             } else {
@@ -44,7 +44,7 @@ fn shown(number: usize, example: &Example, text: &str, model: &Opened, style: St
     let heading =
         format!("row {number}: {} tokens, {} of them trained", example.input_ids.len(), example.target_tokens());
     let tokens = example.input_ids.iter().zip(&example.labels).enumerate().map(|(position, (id, label))| {
-        let token = model.tokenizer.token(*id).unwrap_or_else(|| format!("<{id}>"));
+        let token = model.codec.tokenizer.token(*id).unwrap_or_else(|| format!("<{id}>"));
         // Nothing predicts the first token.
         match (position > 0 && *label != IGNORED, style.is_enabled()) {
             (true, true) => style.strong(&token),
