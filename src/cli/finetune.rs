@@ -46,6 +46,12 @@ pub struct Args {
     steps_per_report: usize,
     #[command(flatten)]
     device: DeviceArgs,
+    /// TOML file of flags, such as: iters = 300; flags given here count more, and paths in it start from this folder
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// All settings of the run, as such a file.
+    #[arg(skip)]
+    pub settings: String,
 }
 
 /// What is about to run, for the header.
@@ -66,8 +72,8 @@ impl Args {
         let opened = self.model.open().await?;
         let adapter = self.adapter.config(&opened.source.config)?;
         let splits = load_rows(data_path)?;
-        let train = self.data.dataset(&splits.train, &opened)?;
-        let valid = splits.valid.as_ref().map(|file| self.data.dataset(file, &opened)).transpose()?;
+        let train = self.data.dataset(&splits.train, None, &opened)?;
+        let valid = splits.valid.as_ref().map(|file| self.data.dataset(file, None, &opened)).transpose()?;
         common::check_writable(&self.adapter_path)?;
         let (folder, resume) = RunFolder::open(&self.adapter_path, &opened.source.config, self.earlier())?;
         let device = self.device.select(true).await?;

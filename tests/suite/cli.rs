@@ -1,7 +1,9 @@
 //! The native binary as its users meet it: what it prints, what it leaves behind, how it fails.
 
 mod bad_input;
+mod chat;
 mod fixture;
+mod inputs;
 mod resume;
 
 use fixture::{CHATS, Workspace, lines, of_kind};

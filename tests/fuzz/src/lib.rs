@@ -4,6 +4,7 @@
 #![allow(dead_code, missing_docs, unused_imports)]
 
 pub mod adapter;
+pub mod cli;
 #[path = "../../../src/data/mod.rs"]
 pub mod data;
 #[path = "../../../src/error.rs"]
