@@ -11,7 +11,7 @@ use super::{interrupt, output};
 use crate::data::{Dataset, load_rows};
 use crate::error::{Error, Result};
 use crate::report::Sample;
-use crate::train::{Run, Trainer};
+use crate::train::{Run, TrainEvent, Trainer};
 use flags::{AdapterFlags, TrainFlags};
 use plan::Plan;
 use std::path::PathBuf;
@@ -142,7 +142,9 @@ impl Args {
         };
         let report = results.report(&settings, &samples)?;
         if json {
-            return output::json(&serde_json::json!({"event": "report", "path": report.display().to_string()}));
+            output::json(&serde_json::json!({"event": "report", "path": report.display().to_string()}))?;
+            let done = results.folder.events().iter().rfind(|event| matches!(event, TrainEvent::Done { .. }));
+            return done.map_or(Ok(()), output::json);
         }
         output::line(&format!(
             "\nreport   {}\ntry it   diablo chat --model {} --adapter-path {}",

@@ -136,6 +136,10 @@ impl Observer for Progress {
     fn event(&mut self, event: &TrainEvent) -> Result<()> {
         self.folder.record(event)?;
         if let Drawing::Json = self.drawing {
+            // The last event of all: test loss, answers and report come before it.
+            if matches!(event, TrainEvent::Done { .. }) {
+                return Ok(());
+            }
             return self.line(&serde_json::to_string(event).expect("JSON of plain values"));
         }
         match event {

@@ -160,10 +160,11 @@ pub fn show_curve(events: &[TrainEvent]) -> Result<()> {
     output::line(&loss_curve(&train, &valid, CURVE_WIDTH, colour))
 }
 
-/// `text` on one line, cut where it is long.
+/// `text` on one line, cut where it is long. What would steer a terminal is taken out: a model may say anything.
 fn one_line(text: &str) -> String {
     const LONGEST: usize = 300;
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line: String = line.chars().filter(|c| !c.is_control()).collect();
     match line.char_indices().nth(LONGEST) {
         None => line,
         Some((end, _)) => format!("{} …", &line[..end]),
