@@ -5,7 +5,6 @@ use super::slots::{Slot, slots};
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::collections::HashMap;
 
 /// File names inside an adapter folder.
 pub const CONFIG_FILE: &str = "adapter_config.json";
@@ -42,9 +41,9 @@ impl StoredAdapter {
                 view.map(|view| (slot.name.as_str(), view)).map_err(|e| Error::adapter(&slot.name, e.to_string()))
             })
             .collect::<Result<Vec<_>>>()?;
-        let metadata = HashMap::from([("format".into(), "pt".into()), (BASE_HASH.into(), shapes_hash(model))]);
-        let weights =
-            safetensors::serialize(views, Some(metadata)).map_err(|e| Error::adapter(WEIGHTS_FILE, e.to_string()))?;
+        let weights = safetensors::serialize(views, None).map_err(|e| Error::adapter(WEIGHTS_FILE, e.to_string()))?;
+        let metadata = serde_json::json!({"format": "pt", BASE_HASH: shapes_hash(model)});
+        let weights = with_metadata(weights, &metadata);
         let mut config =
             serde_json::to_vec_pretty(&self.config.to_json(&self.base, model)).expect("JSON of plain values");
         config.push(b'\n');
@@ -86,6 +85,20 @@ impl StoredAdapter {
         let values = slots.iter().map(|slot| read_slot(&tensors, slot, &place)).collect::<Result<_>>()?;
         Ok(Self { config, base, values })
     }
+}
+
+/// A safetensors file with `metadata`, always in one order: the same adapter is the same bytes.
+fn with_metadata(file: Vec<u8>, metadata: &serde_json::Value) -> Vec<u8> {
+    let (length, rest) = file.split_at(8);
+    let length = u64::from_le_bytes(length.try_into().expect("eight bytes")) as usize;
+    let (header, data) = rest.split_at(length);
+    let tensors = header.trim_ascii().strip_prefix(b"{").expect("the header is an object");
+    let comma = if tensors.starts_with(b"}") { "" } else { "," };
+    let mut header = format!("{{\"__metadata__\":{metadata}{comma}").into_bytes();
+    header.extend_from_slice(tensors);
+    // Blanks at the end align the data behind it.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    [&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat()
 }
 
 /// The values of `slot` as f32, from any float type.

@@ -4,6 +4,7 @@
 #![allow(dead_code, missing_docs, unused_imports)]
 
 pub mod adapter;
+pub mod cli;
 #[path = "../../../src/data/mod.rs"]
 pub mod data;
 #[path = "../../../src/error.rs"]
@@ -16,6 +17,8 @@ pub mod hash;
 pub mod model;
 #[path = "../../../src/random.rs"]
 pub mod random;
+#[path = "../../../src/report/mod.rs"]
+pub mod report;
 #[path = "../../../src/source/mod.rs"]
 pub mod source;
 #[path = "../../../src/text/mod.rs"]
