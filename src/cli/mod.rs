@@ -6,6 +6,7 @@
 mod bench;
 mod common;
 mod devices;
+mod download;
 mod eval;
 mod finetune;
 mod generate;

@@ -3,6 +3,7 @@
 mod cli;
 mod golden_smollm2;
 mod golden_tiny;
+mod hub;
 mod identities;
 mod selftest;
 mod support;

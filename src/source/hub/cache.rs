@@ -9,8 +9,8 @@
 //! .locks/models--org--name/HASH.lock
 //! ```
 
-use super::name::{is_safe_name, is_safe_path};
-use super::{Hub, HubName};
+use super::HubName;
+use super::name::is_safe_name;
 use crate::error::{Error, Result};
 use crate::files::create_folder;
 use crate::source::folder::{CONFIG, MAX_TEXT, TOKENIZER, WEIGHTS, WEIGHTS_INDEX};

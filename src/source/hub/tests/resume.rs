@@ -122,23 +122,16 @@ fn wrong_contents_are_thrown_away() {
 /// A server that breaks off, and lies whenever it goes on, must not keep us busy for ever.
 #[test]
 fn lies_come_to_an_end() {
-    let mut setup = Setup::new(model());
-    let (_, partial) = setup.blob(WEIGHTS);
-    fs::create_dir_all(partial.parent().unwrap()).unwrap();
-    fs::write(&partial, [7; 100]).unwrap();
-    setup.server.fault(AT, Fault::IgnoreRange); // right, and the remains are replaced
-    setup.fetch(REPO).unwrap();
-
-    let mut setup = Setup::new(model());
-    fs::create_dir_all(setup.blob(WEIGHTS).1.parent().unwrap()).unwrap();
-    fs::write(setup.blob(WEIGHTS).1, [7; 100]).unwrap();
-    setup.server.state().files.insert(WEIGHTS.to_owned(), bytes(300_001, 1));
-    setup.server.fault(AT, Fault::Break(1000)); // goes on after the broken remains
-    setup.server.fault("/resolve/", Fault::Drop);
-    for _ in 0..40 {
-        setup.server.fault(AT, Fault::Break(0));
+    let mut files = texts();
+    files.push((WEIGHTS.to_owned(), bytes(3 << 20, 1)));
+    let mut setup = Setup::new(files);
+    for _ in 0..10 {
+        setup.server.fault(AT, Fault::Break(2 << 20));
+        setup.server.fault(AT, Fault::Content(vec![7; 1 << 20]));
     }
-    assert!(setup.error(REPO).contains("5 times in a row"));
+    let error = setup.error(REPO);
+    assert!(error.contains("has the wrong hash"), "{error}");
+    assert_eq!(setup.told.waits.len(), 3);
 }
 
 #[test]
