@@ -1,12 +1,13 @@
 //! Flags and steps that several subcommands share.
 
-use super::output;
+use super::{download, output};
 use crate::adapter::{Adapters, StoredAdapter, slots};
 use crate::data::{DataFile, Dataset, Example, RowOptions};
 use crate::device::{self, SelectedDevice};
 use crate::error::{Error, Result};
 use crate::model::{Model, ModelConfig};
 use crate::source::Source;
+use crate::source::hub::HubName;
 use crate::text::Codec;
 use crate::train::TrainConfig;
 use burn::tensor::{Tensor, TensorData};
@@ -15,9 +16,12 @@ use std::path::{Path, PathBuf};
 /// Which model.
 #[derive(Debug, clap::Args)]
 pub struct ModelArgs {
-    /// Model: a Hugging Face folder or a .gguf file
-    #[arg(long, value_name = "PATH")]
+    /// Model: a Hugging Face folder, a .gguf file, or a name on the hub (org/name, org/name/file.gguf)
+    #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
+    /// Branch, tag or commit of a model on the hub
+    #[arg(long, value_name = "REV")]
+    revision: Option<String>,
 }
 
 /// Which data, and how its rows become tokens.
@@ -52,16 +56,25 @@ pub struct DeviceArgs {
 }
 
 impl ModelArgs {
-    /// Opens the model: headers, tokenizer and chat template, but no weights.
+    /// Opens the model: headers, tokenizer and chat template, but no weights. One on the hub is fetched first.
     pub async fn open(&self) -> Result<Opened> {
-        Opened::new(Source::open(self.path()?).await?)
+        let path = self.path()?;
+        let Some(name) = HubName::find(path, self.revision.as_deref())? else {
+            return Opened::new(Source::open(path).await?);
+        };
+        let mut source = Source::open(download::fetch(&name)?).await?;
+        source.name = name.to_string(); // it means more than a path in the cache, in adapters too
+        Opened::new(source)
     }
 
-    /// The model's path.
+    /// The model's path, or its name on the hub.
     pub fn path(&self) -> Result<&Path> {
         let files = "config.json, tokenizer.json, model.safetensors";
-        let missing =
-            || Error::Usage(format!("--model is missing; give a Hugging Face folder ({files}) or a .gguf file"));
+        let missing = || {
+            Error::Usage(format!(
+                "--model is missing; give a Hugging Face folder ({files}), a .gguf file or org/name on the hub"
+            ))
+        };
         self.model.as_deref().ok_or_else(missing)
     }
 }

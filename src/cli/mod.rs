@@ -10,6 +10,7 @@ mod common;
 mod completions;
 mod config_file;
 mod devices;
+mod download;
 mod eval;
 mod finetune;
 mod generate;

@@ -2,7 +2,7 @@
 
 mod bad_input;
 mod chat;
-mod fixture;
+pub mod fixture;
 mod inputs;
 mod resume;
 

@@ -4,6 +4,7 @@ mod cli;
 mod families;
 mod golden_smollm2;
 mod golden_tiny;
+mod hub;
 mod identities;
 mod selftest;
 mod support;

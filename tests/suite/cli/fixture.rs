@@ -88,7 +88,8 @@ impl Workspace {
         found
     }
 
-    fn command(&self, args: &str) -> Command {
+    /// `diablo` in the folder, its arguments separated by blanks.
+    pub fn command(&self, args: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_diablo"));
         command.args(args.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
         // Where it is not set, Vulkan drivers complain on standard error.
