@@ -42,9 +42,8 @@ impl StoredAdapter {
                 view.map(|view| (slot.name.as_str(), view)).map_err(|e| Error::adapter(&slot.name, e.to_string()))
             })
             .collect::<Result<Vec<_>>>()?;
-        let metadata = HashMap::from([("format".into(), "pt".into()), (BASE_HASH.into(), shapes_hash(model))]);
-        let weights =
-            safetensors::serialize(views, Some(metadata)).map_err(|e| Error::adapter(WEIGHTS_FILE, e.to_string()))?;
+        let weights = safetensors::serialize(views, Some(header_metadata(model)))
+            .map_err(|e| Error::adapter(WEIGHTS_FILE, e.to_string()))?;
         let mut config =
             serde_json::to_vec_pretty(&self.config.to_json(&self.base, model)).expect("JSON of plain values");
         config.push(b'\n');
@@ -86,6 +85,11 @@ impl StoredAdapter {
         let values = slots.iter().map(|slot| read_slot(&tensors, slot, &place)).collect::<Result<_>>()?;
         Ok(Self { config, base, values })
     }
+}
+
+/// What the header of [`WEIGHTS_FILE`] says besides the tensors.
+pub(crate) fn header_metadata(model: &ModelConfig) -> HashMap<String, String> {
+    HashMap::from([("format".into(), "pt".into()), (BASE_HASH.into(), shapes_hash(model))])
 }
 
 /// The values of `slot` as f32, from any float type.

@@ -7,8 +7,10 @@ mod bench;
 mod common;
 mod devices;
 mod eval;
+mod export;
 mod finetune;
 mod generate;
+mod inspect;
 mod interrupt;
 mod merge;
 mod output;
@@ -44,6 +46,8 @@ enum Command {
     Generate(generate::Args),
     Eval(eval::Args),
     Merge(merge::Args),
+    Export(export::Args),
+    Inspect(inspect::Args),
     Devices(devices::Args),
     Bench(bench::Args),
 }
@@ -75,6 +79,8 @@ impl Command {
             Self::Generate(args) => args.run(json).await,
             Self::Eval(args) => args.run(json).await,
             Self::Merge(args) => args.run(json).await,
+            Self::Export(args) => args.run(json).await,
+            Self::Inspect(args) => args.run(json).await,
             Self::Devices(args) => args.run(json).await,
             Self::Bench(args) => args.run(json).await,
         }

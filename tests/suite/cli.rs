@@ -1,6 +1,7 @@
 //! The native binary as its users meet it: what it prints, what it leaves behind, how it fails.
 
 mod bad_input;
+mod export;
 mod fixture;
 
 use fixture::{CHATS, Workspace, lines, of_kind};
