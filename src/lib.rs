@@ -8,7 +8,7 @@
 //! - [`text`]: tokenizer and chat template
 //! - [`data`]: rows, examples with loss masks, batches
 //! - [`model`]: the decoder-only transformer
-//! - [`adapter`]: DiaBlo and LoRA on chosen matrices; files, merging
+//! - [`adapter`]: DiaBlo and LoRA on chosen matrices; files, adding to weights
 //! - [`kernels`]: WGSL kernels, their gradients, their CPU twins
 //! - [`train`]: step, optimizer, schedule, loop, events
 //! - [`generate`]: sampling and streaming
@@ -17,7 +17,7 @@
 //! - [`device`]: which GPU or CPU, and its limits
 //! - [`selftest`]: every kernel against its twin on a device, and a toy run
 //!
-//! and beside them [`error`], [`hash`], [`random`], and natively `cli` and `files`.
+//! and beside them [`error`], [`hash`], [`random`], and natively `cli`, `export`, `files` and `inspect`.
 
 pub mod adapter;
 #[cfg(not(target_family = "wasm"))]
@@ -29,9 +29,13 @@ pub mod device;
 pub mod error;
 pub mod eval;
 #[cfg(not(target_family = "wasm"))]
+pub mod export;
+#[cfg(not(target_family = "wasm"))]
 pub mod files;
 pub mod generate;
 pub mod hash;
+#[cfg(not(target_family = "wasm"))]
+pub mod inspect;
 pub mod kernels;
 pub mod model;
 pub mod random;

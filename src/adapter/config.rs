@@ -88,7 +88,7 @@ impl AdapterConfig {
     /// The configuration itself if it fits `model`.
     ///
     /// # Errors
-    /// If N does not divide a matrix (the message lists those that do), the rank is 0 or larger than a matrix,
+    /// If N does not divide a matrix (the message lists those that do), the rank is 0 or larger than every matrix's,
     /// or the dropout rate is outside `[0, 1)`.
     pub fn checked(self, model: &ModelConfig) -> Result<Self> {
         if !(0.0..1.0).contains(&self.dropout) {
@@ -114,7 +114,9 @@ impl AdapterConfig {
                 }
             }
             Method::Lora { rank, alpha } => {
-                let largest = self.modules.iter().flat_map(|module| module.size(model)).min().unwrap_or(0);
+                // More than some matrices need is allowed: an exported adapter has one rank for all.
+                let needed = self.modules.iter().map(|module| module.size(model).into_iter().min().unwrap_or(0));
+                let largest = needed.max().unwrap_or(0);
                 if rank == 0 || rank > largest {
                     return Err(Error::Usage(format!("rank is {rank}; for these modules it can be 1 to {largest}")));
                 }

@@ -5,6 +5,7 @@ use super::slots::{Slot, slots};
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::HashMap;
 
 /// File names inside an adapter folder.
 pub const CONFIG_FILE: &str = "adapter_config.json";
@@ -99,6 +100,11 @@ fn with_metadata(file: Vec<u8>, metadata: &serde_json::Value) -> Vec<u8> {
     // Blanks at the end align the data behind it.
     header.resize(header.len().next_multiple_of(8), b' ');
     [&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat()
+}
+
+/// What the header of [`WEIGHTS_FILE`] says besides the tensors.
+pub(crate) fn header_metadata(model: &ModelConfig) -> HashMap<String, String> {
+    HashMap::from([("format".into(), "pt".into()), (BASE_HASH.into(), shapes_hash(model))])
 }
 
 /// The values of `slot` as f32, from any float type.

@@ -46,7 +46,8 @@ mod tests {
     fn a_rectangular_block_lands_transposed_and_nothing_else_moves() {
         let config =
             AdapterConfig { method: Method::Diablo { blocks: 2 }, modules: vec![Projection::Up], dropout: 0.0 };
-        let model = crate::model::ModelConfig { hidden_size: 4, intermediate_size: 6, ..crate::testing::tiny_config() };
+        let model =
+            crate::model::ModelConfig { hidden_size: 4, intermediate_size: 6, ..crate::model::names::tests::config() };
         let slots = crate::adapter::slots(&config, &model);
         // in 4, out 6: two blocks of 2 x 3.
         let values = vec![(1..=12).map(|v| v as f32).collect::<Vec<_>>()];

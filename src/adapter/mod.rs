@@ -6,8 +6,6 @@
 
 mod config;
 mod dropout;
-#[cfg(not(target_family = "wasm"))]
-mod export;
 mod file;
 mod merge;
 mod norms;
@@ -15,8 +13,7 @@ mod slots;
 
 pub use config::{AdapterConfig, Method, common_divisors};
 pub use dropout::Dropout;
-#[cfg(not(target_family = "wasm"))]
-pub use export::export;
+pub(crate) use file::header_metadata;
 pub use file::{CONFIG_FILE, StoredAdapter, WEIGHTS_FILE};
 pub use merge::add_update;
 pub use norms::{MatrixNorms, update_norms};

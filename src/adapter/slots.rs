@@ -43,7 +43,7 @@ impl Slot {
     }
 
     /// The shape with a fixed rank.
-    pub(super) fn shape_of<const D: usize>(&self) -> [usize; D] {
+    pub(crate) fn shape_of<const D: usize>(&self) -> [usize; D] {
         self.shape.as_slice().try_into().expect("rank of the slot")
     }
 

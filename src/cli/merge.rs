@@ -2,8 +2,8 @@
 
 use super::common::{AdapterArgs, ModelArgs};
 use super::{interrupt, output};
-use crate::adapter::export;
 use crate::error::{Error, Result};
+use crate::export::export_folder;
 use crate::weights::FloatType;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ impl Args {
             bar.set_position(written as u64);
             if interrupt::requested() { Err(Error::Interrupted) } else { Ok(()) }
         };
-        let exported = export(&opened.source, &adapter, &self.save_path, dtype, progress).await;
+        let exported = export_folder(&opened.source, &adapter, &self.save_path, dtype, progress).await;
         bar.finish_and_clear();
         exported?;
         let path = self.save_path.display();

@@ -12,8 +12,10 @@ mod config_file;
 mod devices;
 mod download;
 mod eval;
+mod export;
 mod finetune;
 mod generate;
+mod inspect;
 mod interrupt;
 mod merge;
 mod output;
@@ -52,6 +54,8 @@ enum Command {
     Chat(chat::Args),
     Eval(eval::Args),
     Merge(merge::Args),
+    Export(export::Args),
+    Inspect(inspect::Args),
     Devices(devices::Args),
     Bench(bench::Args),
     Completions(completions::Args),
@@ -104,6 +108,8 @@ impl Command {
             Self::Chat(args) => args.run(json).await,
             Self::Eval(args) => args.run(json).await,
             Self::Merge(args) => args.run(json).await,
+            Self::Export(args) => args.run(json).await,
+            Self::Inspect(args) => args.run(json).await,
             Self::Devices(args) => args.run(json).await,
             Self::Bench(args) => args.run(json).await,
             Self::Completions(args) => args.run(),

@@ -110,6 +110,18 @@ pub fn thousands(number: usize) -> String {
     groups.collect::<Vec<_>>().join(",")
 }
 
+/// A size for people: `12 B`, `1.5 MB`, in powers of 1000.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    let mut size = bytes as f64 / 1000.0;
+    let mut unit = 0;
+    while size >= 999.95 && unit + 1 < UNITS.len() {
+        size /= 1000.0;
+        unit += 1;
+    }
+    if bytes < 1000 { format!("{bytes} B") } else { format!("{size:.1} {}", UNITS[unit]) }
+}
+
 /// A time for people: `45s`, `2m13s`, `1h02m`.
 pub fn duration(seconds: f64) -> String {
     // A float as large as it may be becomes the largest integer.
@@ -135,6 +147,7 @@ mod tests {
     #[test]
     fn numbers_for_people() {
         assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([999, 1500, 999_960, 2_345_678_901].map(bytes), ["999 B", "1.5 kB", "1.0 MB", "2.3 GB"]);
         assert_eq!([0.4, 45.0, 133.2, 3725.0, f64::NAN].map(duration), ["0s", "45s", "2m13s", "1h02m", "0s"]);
     }
 

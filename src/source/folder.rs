@@ -87,7 +87,7 @@ pub(super) async fn read(name: String, files: Vec<(String, Storage)>) -> Result<
     let special_tokens_map = files.json(SPECIAL_TOKENS).await?;
     let assets =
         Assets { config_json, tokenizer_json, tokenizer_config, generation_config, special_tokens_map, chat_template };
-    Ok(Source { name, config, assets, tensors })
+    Ok(Source { name, config, assets, tensors, gguf: None })
 }
 
 /// The files of a folder.

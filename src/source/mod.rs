@@ -15,11 +15,14 @@ mod tensors;
 mod tests;
 
 pub use assets::Assets;
+pub(crate) use gguf::{is_permuted, pre_tokenizer_name, stored_name};
+pub(crate) use tensors::unpermuted;
 
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::weights::gguf::MAGIC;
 use crate::weights::{FloatType, Storage, TensorType, quoted};
+use std::sync::Arc;
 use tensors::Tensors;
 
 #[cfg(not(target_family = "wasm"))]
@@ -35,6 +38,8 @@ pub struct Source {
     /// What belongs to the model besides weights.
     pub assets: Assets,
     tensors: Tensors,
+    /// The file, if it is one GGUF file.
+    gguf: Option<Arc<Storage>>,
 }
 
 impl Source {
@@ -97,6 +102,11 @@ impl Source {
             Some(tensor) => tensor.read_f32().await,
             None => Err(Error::model(&self.name, format!("has no tensor {}", quoted(name)))),
         }
+    }
+
+    /// The GGUF file that this model is, if it is one.
+    pub(crate) fn gguf(&self) -> Option<&Storage> {
+        self.gguf.as_deref()
     }
 
     /// The number format of most of the weights' bytes.

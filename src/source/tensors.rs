@@ -149,7 +149,7 @@ impl Tensor {
 
 /// Where a row of q or k of a GGUF file belongs. For an interleaved rotary embedding the pairs `(i, i + head_dim/2)`
 /// of each head are stored side by side; rotating halves needs them apart again.
-fn unpermuted(row: usize, head_dim: usize) -> usize {
+pub(crate) fn unpermuted(row: usize, head_dim: usize) -> usize {
     let (head, within) = (row / head_dim, row % head_dim);
     let (pair, side) = (within / 2, within % 2);
     head * head_dim + side * (head_dim / 2) + pair

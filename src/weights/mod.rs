@@ -7,10 +7,12 @@
 pub mod gguf;
 pub mod safetensors;
 
+mod encode;
 mod k_quants;
 mod storage;
 mod tensor_type;
 
+pub use encode::{Q8_0_BLOCK, quantize_q8_0};
 pub use storage::Storage;
 pub(crate) use storage::zeroed;
 pub use tensor_type::{FloatType, TensorType};

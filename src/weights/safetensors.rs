@@ -5,9 +5,9 @@
 //! the end of the file.
 
 use crate::error::{Error, Result};
-use crate::weights::{Storage, TensorInfo, TensorType, quoted};
+use crate::weights::{FloatType, Storage, TensorInfo, TensorType, quoted};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The longest header, as the format has it.
 const MAX_HEADER: u64 = 100_000_000;
@@ -101,6 +101,39 @@ impl<'de> Deserialize<'de> for Header {
         }
         deserializer.deserialize_map(Tensors)
     }
+}
+
+/// What stands before the data of a file that holds `tensors` (name and shape) one after the other, all as `dtype`.
+///
+/// # Errors
+/// If the tensors are too large for any file; `place` names the one meant.
+pub fn header(
+    tensors: impl IntoIterator<Item = (String, Vec<usize>)>,
+    dtype: FloatType,
+    metadata: HashMap<String, String>,
+    place: &str,
+) -> Result<Vec<u8>> {
+    use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+    let size = dtype.size();
+    let dtype = match dtype {
+        FloatType::F32 => Dtype::F32,
+        FloatType::F16 => Dtype::F16,
+        FloatType::BF16 => Dtype::BF16,
+    };
+    let mut end = 0;
+    let tensors = tensors
+        .into_iter()
+        .map(|(name, shape)| {
+            let start = end;
+            end += shape.iter().product::<usize>() * size;
+            (name, TensorInfo { dtype, shape, data_offsets: (start, end) })
+        })
+        .collect();
+    let metadata = Metadata::new(Some(metadata), tensors).map_err(|e| Error::model(place, e.to_string()))?;
+    let mut header = serde_json::to_vec(&metadata).expect("JSON of plain values");
+    // Blanks at the end align the data behind it.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok([&(header.len() as u64).to_le_bytes(), header.as_slice()].concat())
 }
 
 /// Reads a `model.safetensors.index.json`: in which file each tensor is.

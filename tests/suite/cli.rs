@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod chat;
+mod export;
 pub mod fixture;
 mod inputs;
 mod resume;

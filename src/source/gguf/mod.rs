@@ -3,6 +3,8 @@
 mod config;
 mod tokenizer;
 
+pub(crate) use tokenizer::pre_tokenizer_name;
+
 use super::Source;
 use super::assets::Assets;
 use super::tensors::{Found, Layout, Tensors};
@@ -29,11 +31,7 @@ pub(super) async fn read(name: String, storage: Storage) -> Result<Source> {
     }
 
     let found = tensors.into_iter().map(|(name, info)| (name, Found { storage: storage.clone(), info })).collect();
-    // What llama.cpp's converter does, and undoes in its rotary embedding.
-    let permuted = match config.architecture {
-        Architecture::Llama | Architecture::SmolLm3 => true,
-        Architecture::Qwen2 | Architecture::Qwen3 => false,
-    };
+    let permuted = is_permuted(config.architecture);
     let layout = Layout { place, config_place: "the file's metadata", stored_name, permuted };
     let tensors = Tensors::select(found, &config, &layout)?;
 
@@ -48,7 +46,16 @@ pub(super) async fn read(name: String, storage: Storage) -> Result<Source> {
         special_tokens_map: Some(tokenizer.special_tokens_map()),
         chat_template: tokenizer.chat_template.map(str::to_owned),
     };
-    Ok(Source { name, config, assets, tensors })
+    Ok(Source { name, config, assets, tensors, gguf: Some(storage.clone()) })
+}
+
+/// Whether GGUF files of this family hold the rows of q and k permuted within each head: what llama.cpp's converter
+/// does, and undoes in its rotary embedding.
+pub(crate) fn is_permuted(architecture: Architecture) -> bool {
+    match architecture {
+        Architecture::Llama | Architecture::SmolLm3 => true,
+        Architecture::Qwen2 | Architecture::Qwen3 => false,
+    }
 }
 
 /// The scaling of the rotary embedding that a file holds as one divisor for each frequency.
@@ -71,7 +78,7 @@ async fn llama3_scaling(storage: &Storage, info: &TensorInfo, config: &ModelConf
 }
 
 /// What a GGUF file calls the tensor that Hugging Face calls `name`.
-fn stored_name(name: &str) -> String {
+pub(crate) fn stored_name(name: &str) -> String {
     let (path, kind) = name.rsplit_once('.').unwrap_or((name, ""));
     let stored = match path {
         "model.embed_tokens" => "token_embd".to_owned(),

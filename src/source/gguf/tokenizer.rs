@@ -117,7 +117,7 @@ impl<'a> Tokenizer<'a> {
     pub fn tokenizer_json(&self) -> Value {
         let vocab: Map<String, Value> =
             self.tokens.iter().zip(0..).map(|(token, id)| (token.clone(), json!(id))).collect();
-        let (normalizer, pre_tokenizer) = self.cutting();
+        let (normalizer, pre_tokenizer) = Self::cutting(self.pre_tokenizer);
         json!({
             "version": "1.0",
             "truncation": null,
@@ -209,7 +209,7 @@ impl<'a> Tokenizer<'a> {
     }
 
     /// The normalizer and the pre-tokenizer.
-    fn cutting(&self) -> (Value, Value) {
+    fn cutting(pre_tokenizer: PreTokenizer) -> (Value, Value) {
         let byte_level = |trim_offsets: bool, use_regex: bool| {
             json!({
                 "type": "ByteLevel",
@@ -227,7 +227,7 @@ impl<'a> Tokenizer<'a> {
             })
         };
         let sequence = |first: Value, second: Value| json!({"type": "Sequence", "pretokenizers": [first, second]});
-        match self.pre_tokenizer {
+        match pre_tokenizer {
             PreTokenizer::Smollm => {
                 (Value::Null, sequence(json!({"type": "Digits", "individual_digits": true}), byte_level(true, true)))
             }
@@ -249,5 +249,33 @@ impl<'a> Tokenizer<'a> {
             "pair": [special(0), text("A", 0), special(1), text("B", 1)],
             "special_tokens": {bos: {"id": bos, "ids": [id], "tokens": [bos]}},
         })
+    }
+}
+
+/// The name in `tokenizer.ggml.pre` for the way in which a `tokenizer.json` cuts text, if it is one of those that
+/// [`Tokenizer`] knows.
+pub(crate) fn pre_tokenizer_name(tokenizer_json: &Value) -> Option<&'static str> {
+    let cutting = |normalizer: &Value, pre_tokenizer: &Value| {
+        let mut cutting = json!([normalizer, pre_tokenizer]);
+        remove_offsets(&mut cutting);
+        cutting
+    };
+    let wanted = cutting(&tokenizer_json["normalizer"], &tokenizer_json["pre_tokenizer"]);
+    let found = PRE_TOKENIZERS.iter().find(|(_, known)| {
+        let (normalizer, pre_tokenizer) = Tokenizer::cutting(*known);
+        cutting(&normalizer, &pre_tokenizer) == wanted
+    });
+    found.map(|(name, _)| *name)
+}
+
+/// Removes what has to do with offsets of tokens, but not with which tokens there are.
+fn remove_offsets(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            object.shift_remove("trim_offsets");
+            object.values_mut().for_each(remove_offsets);
+        }
+        Value::Array(list) => list.iter_mut().for_each(remove_offsets),
+        _ => (),
     }
 }

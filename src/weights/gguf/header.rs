@@ -56,11 +56,12 @@ pub(super) async fn read(storage: &Storage) -> Result<Gguf> {
 async fn read_metadata(reader: &mut Reader<'_>, count: u64, place: &str) -> Result<Metadata> {
     let mut metadata = Metadata::new(place);
     for _ in 0..count {
+        let start = reader.offset();
         let key = read_name(reader, "the name of a metadata key").await?;
         let what = format!("key {}", quoted(&key));
         let kind = reader.u32(&what).await?;
         let value = read_value(reader, kind, &what).await?;
-        if !metadata.insert(key, value) {
+        if !metadata.insert(key, value, start..reader.offset()) {
             return Err(reader.wrong(format!("{what} is given twice")));
         }
     }

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::weights::quoted;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A value; widths are not kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,16 +39,23 @@ impl Value {
 pub struct Metadata {
     place: String,
     values: BTreeMap<String, Value>,
+    entries: Vec<(String, Range<u64>)>,
 }
 
 impl Metadata {
     pub(super) fn new(place: &str) -> Self {
-        Self { place: place.to_owned(), values: BTreeMap::new() }
+        Self { place: place.to_owned(), values: BTreeMap::new(), entries: Vec::new() }
     }
 
-    /// Adds a value; false if there is one of this name already.
-    pub(super) fn insert(&mut self, key: String, value: Value) -> bool {
+    /// Adds a value and where it lies in the file, key included; false if there is one of this name already.
+    pub(super) fn insert(&mut self, key: String, value: Value, range: Range<u64>) -> bool {
+        self.entries.push((key.clone(), range));
         self.values.insert(key, value).is_none()
+    }
+
+    /// Every key in the file's order, and the bytes of the file that hold key, type and value.
+    pub fn entries(&self) -> &[(String, Range<u64>)] {
+        &self.entries
     }
 
     /// What `get` finds under `key`, or an error if there is no such key.

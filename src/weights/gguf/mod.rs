@@ -1,4 +1,4 @@
-//! GGUF files, versions 2 and 3: metadata, and where each tensor lies.
+//! GGUF files, versions 2 and 3: metadata, and where each tensor lies; and the header of one that is written.
 //!
 //! Our own reader, since none of the crates (looked at in 2025: `gguf` 0.1, `gguf-rs` 0.1, `gguf-rs-lib` 0.3, `ggus`
 //! 0.5) reads from an asynchronous source by range, as a browser needs. They want the whole file as a slice, or a
@@ -12,6 +12,7 @@ mod header;
 mod metadata;
 mod reader;
 mod types;
+mod writer;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -19,6 +20,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub use metadata::Metadata;
+pub use writer::{HeaderWriter, padding};
 
 use crate::error::Result;
 use crate::weights::{Storage, TensorInfo};

@@ -53,11 +53,17 @@ impl GgmlType {
         let (_, name, elements, bytes) = *TYPES.iter().find(|(known, ..)| *known == id)?;
         Some(Self { name, elements, bytes })
     }
+
+    /// The format called `name` and the number that stands for it.
+    pub fn from_name(name: &str) -> Option<(u32, Self)> {
+        let (id, name, elements, bytes) = *TYPES.iter().find(|(_, known, ..)| *known == name)?;
+        Some((id, Self { name, elements, bytes }))
+    }
 }
 
 #[cfg(test)]
 pub(super) fn id(name: &str) -> u32 {
-    TYPES.iter().find(|(_, known, ..)| *known == name).unwrap().0
+    GgmlType::from_name(name).unwrap().0
 }
 
 #[cfg(test)]

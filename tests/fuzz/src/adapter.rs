@@ -2,8 +2,6 @@
 
 #[path = "../../../src/adapter/config.rs"]
 mod config;
-#[path = "../../../src/adapter/export.rs"]
-mod export;
 #[path = "../../../src/adapter/file.rs"]
 mod file;
 #[path = "../../../src/adapter/merge.rs"]
@@ -14,7 +12,7 @@ mod norms;
 mod slots;
 
 pub use config::{AdapterConfig, Method, common_divisors};
-pub use export::export;
+pub(crate) use file::header_metadata;
 pub use file::{CONFIG_FILE, StoredAdapter, WEIGHTS_FILE};
 pub use merge::add_update;
 pub use norms::{MatrixNorms, update_norms};

@@ -9,11 +9,15 @@ pub mod cli;
 pub mod data;
 #[path = "../../../src/error.rs"]
 pub mod error;
+#[path = "../../../src/export/mod.rs"]
+pub mod export;
 #[path = "../../../src/files.rs"]
 pub mod files;
 pub mod generate;
 #[path = "../../../src/hash.rs"]
 pub mod hash;
+#[path = "../../../src/inspect/mod.rs"]
+pub mod inspect;
 pub mod model;
 #[path = "../../../src/random.rs"]
 pub mod random;
@@ -23,7 +27,20 @@ pub mod report;
 pub mod source;
 #[path = "../../../src/text/mod.rs"]
 pub mod text;
-pub mod train;
+#[path = "../../../src/train"]
+pub mod train {
+    pub mod checkpoint;
+    mod config;
+    mod event;
+    mod guard;
+    mod schedule;
+    mod snapshot;
+
+    pub use config::TrainConfig;
+    pub use event::{EvalReport, StepReport, TrainEvent};
+    pub use schedule::{LearningRate, Schedule};
+    pub use snapshot::{Best, OPTIMIZER_FILE, RunIdentity, RunProgress, STATE_FILE, Snapshot};
+}
 #[path = "../../../src/weights/mod.rs"]
 pub mod weights;
 
