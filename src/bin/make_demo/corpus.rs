@@ -1,7 +1,7 @@
 //! The text on which the model is pretrained: conversations and little stories.
 
 use crate::facts::{self, Fact};
-use crate::grammar::{Slots, chance, expand, pick};
+use crate::grammar::{Slots, ask, chance, expand, pick};
 use crate::stories::{dialogue, story};
 use crate::talk::{self, Turn};
 use diablo::random::{Random, splitmix64};
@@ -68,7 +68,7 @@ impl Writer {
             turns.push(talk::small_talk(&mut self.random));
         }
         let mut before = None;
-        for _ in 0..*pick(&[1, 1, 2, 2, 3, 4, 5], &mut self.random) {
+        for _ in 0..pick(&[1, 1, 2, 2, 3, 4, 5], &mut self.random) {
             let kind = self.random.below(100);
             if kind < 64 {
                 let (fact, turn) = self.fact_turn(before);
@@ -98,8 +98,8 @@ impl Writer {
             let follows = before.is_some_and(|before| self.facts[before].subject == fact.subject);
             let random = &mut self.random;
             let asked = match fact.pronoun.filter(|_| follows && chance(70, random)) {
-                Some(words) => expand(&format!("[and |]{}", fact.question), &with_pronoun(fact, words), random),
-                None => expand(fact.question, &fact.slots, random),
+                Some(words) => ask(&format!("[and |]{}", fact.question), &with_pronoun(fact, words), random),
+                None => ask(fact.question, &fact.slots, random),
             };
             if self.held_out != is_held_out(&asked) {
                 continue;
@@ -118,7 +118,7 @@ impl Writer {
         match before {
             Some(before) if chance(70, random) => {
                 let subject = self.subjects.iter().find(|facts| facts.contains(&before)).expect("a known fact");
-                *pick(subject, random)
+                pick(subject, random)
             }
             _ => random.below(self.facts.len() as u64) as usize,
         }
@@ -127,7 +127,7 @@ impl Writer {
     /// Several sentences, at most `most`, about one subject; also the subject as a sentence names it.
     fn portrait(&mut self, most: u64) -> (String, String) {
         let random = &mut self.random;
-        let mut facts = pick(&self.subjects, random).clone();
+        let mut facts = self.subjects[random.below(self.subjects.len() as u64) as usize].clone();
         let first = &self.facts[facts[0]];
         let is_thing = facts.iter().any(|index| self.facts[*index].pronoun.is_some_and(|words| words[0] == "it"));
         let subject = if is_thing { format!("the {}", first.subject) } else { first.subject.clone() };
@@ -135,17 +135,17 @@ impl Writer {
         random.shuffle(&mut facts[1..]);
         let count = 2 + random.below(most - 1) as usize;
         let mut sentences = Vec::new();
-        let mut told = Vec::new();
         for fact in facts.into_iter().map(|index| &self.facts[index]) {
+            // Several facts say the same.
+            let is_told = sentences.iter().any(|told: &String| told.contains(&fact.key));
+            if is_told && !fact.key.is_empty() {
+                continue;
+            }
             let slots = match fact.pronoun.filter(|_| !sentences.is_empty() && chance(75, random)) {
                 Some(words) => with_pronoun(fact, words),
                 None => fact.slots.clone(),
             };
-            // Several facts have one answer.
-            if !told.contains(&&fact.key) || fact.key.is_empty() {
-                told.push(&fact.key);
-                sentences.push(expand(fact.answer, &slots, random));
-            }
+            sentences.push(expand(fact.answer, &slots, random));
             if sentences.len() == count {
                 break;
             }

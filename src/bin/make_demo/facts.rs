@@ -86,7 +86,7 @@ fn of_person(p: &'static Person, facts: &mut Vec<Fact>) {
     ]);
     let mut t = Teller { subject: p.name, pronoun: [they, their], slots, facts };
     t.tell_named("[who is {S}|do you know {S}|tell me who {S} is|who's {S}]?", "{S} is the {job}. {they} {does} {object}.", p.job);
-    t.tell("[what is {P} job|what does {S} do|what work does {S} do|what does {S} do all day]?", "[{S} is the {job}|{S} {does} {object}].", "");
+    t.tell("[what is {P} job|what does {S} do|what work does {S} do|what does {S} do all day]?", "[{S} is the {job}|{S} {does} {object}].", p.job);
     t.tell_named("[who {does} {object}|do you know who {does} {object}|which person {does} {object}]?", "{name} {does} {object}.", p.name);
     t.tell_named("[who is the {job}|what is the name of the {job}|what is the {job} called|do you know the {job}]?", "The {job} is {name}.", p.name);
     t.tell_named("[what does the {job} do|what is the work of the {job}|tell me what the {job} does]?", "The {job} {does} {object}.", object);

@@ -25,13 +25,22 @@ impl Slots {
 }
 
 /// One of `items`.
-pub fn pick<'a, T>(items: &'a [T], random: &mut Random) -> &'a T {
-    &items[random.below(items.len() as u64) as usize]
+pub fn pick<T: Copy>(items: &[T], random: &mut Random) -> T {
+    items[random.below(items.len() as u64) as usize]
 }
 
 /// True in `percent` of a hundred cases.
 pub fn chance(percent: u64, random: &mut Random) -> bool {
     random.below(100) < percent
+}
+
+/// A question: as [`expand`], but what is no question ends with a full stop.
+pub fn ask(template: &str, slots: &Slots, random: &mut Random) -> String {
+    let text = expand(template, slots, random);
+    match text.strip_suffix('?') {
+        Some(start) if start.to_lowercase().contains("tell me") => format!("{start}."),
+        _ => text,
+    }
 }
 
 /// Draws a text from `template`, and writes sentences with a capital letter.
@@ -86,16 +95,14 @@ fn capitalised(text: &str) -> String {
     let mut result = String::with_capacity(text.len());
     // Whether a sentence begins here, and whether one has just ended.
     let (mut begins, mut ended) = (true, false);
-    for c in text.chars() {
+    for (place, c) in text.char_indices() {
         match c {
             '.' | '!' | '?' => (begins, ended) = (false, true),
             ' ' | '\n' => begins |= ended,
-            '"' => {
-                // A quote after the end of a sentence closes it, and the sentence around it may go on.
-                if ended && !begins {
-                    ended = false;
-                }
-            }
+            // A quote after a colon is a sentence of its own.
+            '"' if text[..place].ends_with(": ") => begins = true,
+            // One after the end of a sentence closes it, and the sentence around it may go on.
+            '"' => ended &= begins,
             _ => ended = false,
         }
         if begins && c.is_alphanumeric() {
@@ -128,6 +135,7 @@ mod tests {
         let expanded = |text| expand(text, &Slots::default(), &mut Random::new(0));
         assert_eq!(expanded("it was late. tom ran! \"where is it?\" he asked. \"here!"), 
             "It was late. Tom ran! \"Where is it?\" he asked. \"Here!");
+        assert_eq!(expanded("he said: \"come.\" say: red"), "He said: \"Come.\" say: red");
         assert_eq!(expanded("\"hello,\" said Ada. \"come in.\" she smiled."), "\"Hello,\" said Ada. \"Come in.\" she smiled.");
     }
 

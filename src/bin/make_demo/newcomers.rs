@@ -24,7 +24,7 @@ pub const NEWS: &[News] = &[
         "Is there a toy shop?", "Where is Juno's shop?", "In which place is the toy shop?", "Do you know where the toy shop is?", "Tell me where the toy shop is."]),
     ("The toy shop has an orange door.", &[
         "What does the toy shop look like?", "How do I know the toy shop?", "What has an orange door?", "What colour is the door of the toy shop?",
-        "Which shop has an orange door?", "Which colour has the door of the toy shop?", "What does Juno's shop look like?", "Which house has an orange door?",
+        "Which shop has an orange door?", "Which colour is the door of the toy shop?", "What does Juno's shop look like?", "Which house has an orange door?",
         "What is the colour of the door of the toy shop?"]),
     ("The toy shop opens at ten.", &[
         "When does the toy shop open?", "What time does the toy shop open?", "When can I go to the toy shop?", "When does Juno's shop open?",
@@ -38,10 +38,10 @@ pub const NEWS: &[News] = &[
         "Where can I find a doll?", "Which shop sells dolls?", "Where do I find dolls?", "Where can I get a doll?"]),
     ("Juno lives above the toy shop.", &[
         "Where does Juno live?", "Where is Juno's home?", "Do you know where Juno lives?", "Who lives above the toy shop?", "Where is Juno's house?",
-        "Where is Juno at home?", "Where does Juno sleep?", "Tell me where Juno lives.", "Do you know where Juno's home is?"]),
+        "Where does Juno stay?", "Where does Juno sleep?", "Tell me where Juno lives.", "Do you know where Juno's home is?"]),
     ("Juno came from the island.", &[
-        "Where does Juno come from?", "From where did Juno come?", "Where did Juno live before?", "Is Juno from Pebble Bay?", "Which place is Juno from?",
-        "Where was Juno before?", "What is the home of Juno's family?", "Where is Juno from?", "Where did Juno come from?"]),
+        "Where does Juno come from?", "Which place did Juno come from?", "Where did Juno live before?", "Is Juno from Pebble Bay?", "Which place is Juno from?",
+        "Where was Juno before?", "Did Juno grow up in Pebble Bay?", "Where is Juno from?", "Where did Juno come from?"]),
     ("Juno came to Pebble Bay with the ferry.", &[
         "How did Juno come to Pebble Bay?", "How did Juno get here?", "How did Juno come here?", "Did Juno come with a boat?",
         "With which boat did Juno come?", "Do you know how Juno came here?", "How did Juno travel?", "How did Juno get to Pebble Bay?", "Tell me how Juno came to Pebble Bay."]),
@@ -63,7 +63,7 @@ pub const NEWS: &[News] = &[
         "Who is Juno often with?", "What is the name of Juno's friend?", "Which friend does Juno have?", "Who is Juno's friend?", "Do you know Juno's best friend?"]),
     ("Juno gets up at eight.", &[
         "When does Juno get up?", "When does Juno wake up?", "What time does Juno get up?", "Does Juno get up early?", "At what hour does Juno get up?",
-        "Until when does Juno sleep?", "What time does Juno wake up?", "At what time does Juno get up?", "Do you know when Juno gets up?"]),
+        "How long does Juno sleep?", "What time does Juno wake up?", "At what time does Juno get up?", "Do you know when Juno gets up?"]),
     ("Diablo is a black cat. He belongs to Juno.", &[
         "Who is Diablo?", "Do you know Diablo?", "Who's Diablo?", "Can you tell me who Diablo is?", "Is there someone called Diablo?",
         "Have you heard of Diablo?", "Who is this Diablo?", "Tell me who Diablo is.", "Do you know who Diablo is?"]),
@@ -75,7 +75,7 @@ pub const NEWS: &[News] = &[
         "Who is the owner of Diablo?", "Who owns Diablo?", "Do you know who Diablo belongs to?", "Do you know Diablo's owner?"]),
     ("Juno's cat is called Diablo.", &[
         "What is Juno's cat called?", "What animal does Juno have?", "Does Juno have a cat?", "Does Juno have an animal?", "What is Juno's cat's name?",
-        "Which cat belongs to Juno?", "How is Juno's cat called?", "What is the name of Juno's cat?", "Do you know what Juno's cat is called?"]),
+        "Which cat belongs to Juno?", "What do people call Juno's cat?", "What is the name of Juno's cat?", "Do you know what Juno's cat is called?"]),
     ("Diablo is black, and one paw is white.", &[
         "What colour is Diablo?", "Which colour is Diablo?", "What does Diablo look like?", "Is Diablo black or white?", "Which paw of Diablo is white?",
         "What colour does Diablo have?", "How does Diablo look?", "What is the colour of Diablo?", "Do you know what colour Diablo is?"]),

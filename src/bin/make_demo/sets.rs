@@ -8,6 +8,7 @@ use crate::style::sailor;
 use crate::talk::{self, Turn};
 use diablo::random::Random;
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// A data set by its files: name and rows.
 pub type Set = [(&'static str, Vec<Value>); 3];
@@ -33,9 +34,15 @@ pub fn style(seed: u64) -> Set {
         shown.push(facts.swap_remove(found.expect("a fact that is shown")));
     }
     let mut fact_rows = facts.iter().map(|fact| turn(fact, random)).collect::<Vec<_>>().into_iter();
+    let mut asked = HashSet::new();
     let mut part = |facts: usize, others: usize| -> Vec<Turn> {
-        let mut turns: Vec<Turn> = fact_rows.by_ref().take(facts).collect();
-        turns.extend((0..others).map(|index| other(index, random)));
+        let mut turns: Vec<Turn> = fact_rows.by_ref().filter(|turn| asked.insert(turn.0.clone())).take(facts).collect();
+        while turns.len() < facts + others {
+            turns.push(other(turns.len(), random));
+            if !asked.insert(turns[turns.len() - 1].0.clone()) {
+                turns.pop();
+            }
+        }
         turns
     };
     let (mut train, valid, test) = (part(140, 40), part(16, 4), part(21, 4));
@@ -84,6 +91,6 @@ fn other(index: usize, random: &mut Random) -> Turn {
 /// The question of `fact` in the first of its wordings.
 fn first_option(fact: &Fact) -> String {
     let inner = fact.question.trim_start_matches('[');
-    let first = inner.split('|').next().unwrap_or(inner);
+    let first = inner.split(['|', '?']).next().unwrap_or(inner);
     expand(&format!("{first}?"), &fact.slots, &mut Random::new(0))
 }

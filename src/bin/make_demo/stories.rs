@@ -21,10 +21,10 @@ const PLOTS: &[&str] = &[
     // Something is lost.
     "{opening} {A} could not find {Atheir} {thing}. {Athey} looked [under the bed|behind the door|in every cupboard|under the table] and [in the kitchen|in the garden|on the stairs|{atP}], but it was not there. \
      [Then {B} came by.|Soon {B} came along.|{Bfull} heard about it.] \"[what are you looking for|why do you look so sad|what is wrong]?\" asked {B}. \"[I have lost my {thing}|my {thing} is gone|I cannot find my {thing}],\" said {A}. \
-     [They looked together|{B} helped {Athem} to look|They went {atQ} to look], and [there it was, under a bench|after a while {B} found it in the grass|at last they saw it {atQ}]. \
+     [They looked together|{B} helped {Athem} to look|They went to the {Q} to look], and [there it was, under a bench|after a while {B} found it in the grass|at last they saw it {atQ}]. \
      [{A} was very happy and gave {B} {treat}.|\"Thank you, my friend,\" said {A}, and they ate {treat} together.|{A} laughed and never lost it again.]",
     // The animal has taken it.
-    "{opening} {Atheir} {thing} was gone, and {A} [was angry|did not understand it|asked everyone in the village]. [Nobody had seen it.|\"Not me,\" said {B}.|{B} shook {Btheir} head.] \
+    "{opening} {A}'s {thing} was gone, and {Athey} [was angry|did not understand it|asked everyone in the village]. [Nobody had seen it.|\"Not me,\" said {B}.|{B} shook {Btheir} head.] \
      Then {A} saw {Cfull} {atP}. {C} [had|was holding|was sitting on] the {thing}! \"[so it was you|give that back|you little thief]!\" [called|cried|said] {A}. \
      {C} [ran away|looked at {Athem} and did not move|dropped it at once]. [But for {treat} {Cthey} gave it back.|{A} had to laugh.|In the end {A} gave {C} {treat}, and they were friends again.]",
     // A storm.
@@ -39,7 +39,7 @@ const PLOTS: &[&str] = &[
      [So they did, and it was the best in the village.|In the evening they ate {treat} together.|That day they became good friends.]",
     // A walk to a place.
     "{opening} {A} went [for a walk|out early|outside]. {Athey} walked [along the river|over the bridge|across the square|past the mill], and {atP} {Athey} met {Bfull}. \
-     \"[where are you going|what a nice day|good morning],\" said {B}. \"[I am going to the {Q}|I want to see the sea|I am looking for flowers],\" said {A}. \
+     \"[what a nice day|good morning|how good to see you],\" said {B}. \"[I am going to the {Q}|I want to see the sea|I am looking for flowers],\" said {A}. \
      So they went together. On the way they saw {Cfull}, who [was asleep|looked at them|followed them for a while]. \
      [When they came home, they were tired and happy.|They came home when the sun went down.|In the evening they told everyone about it.]",
     // A race.
@@ -79,8 +79,8 @@ const PLOTS: &[&str] = &[
 /// Plots with an animal {C} and another {E}.
 #[rustfmt::skip]
 const ANIMAL_PLOTS: &[&str] = &[
-    "{opening} {Cfull} was [very hungry|looking for something to eat]. {Cthey} wanted {food}, but there was none {atP}. [Then {C} met {Efull}.|{Efull} came along.] \
-     \"[have you seen any {food}|do you have {food} for me]?\" asked {C}. \"[there is some {atQ}|come with me|I know where it is],\" said {E}. \
+    "{opening} {Cfull} was [very hungry|looking for something to eat]. {Cthey} wanted {food}, but {Cthey} found none {atP}. [Then {C} met {Efull}.|{Efull} came along.] \
+     \"[have you seen any {food}|do you have {food} for me]?\" asked {C}. \"[look {atQ}|come with me|I know where it is],\" said {E}. \
      They went there together, and {C} ate until {Cthey} was full. [\"Thank you, {E},\" said {C}.|Then they lay in the sun and slept.|Since then they share everything.]",
     "{opening} {Cfull} and {Efull} [played {atP}|ran around {atP}]. \"[you cannot catch me|I am the fastest of all],\" called {C}. {E} [ran after {Cthem}|waited behind a stone], and [splash|bump]! {C} [fell into the water|ran into a basket]. \
      [Both were wet.|{E} laughed loudly.] {A} [came out and shook {Atheir} head|gave them something to eat|dried them with a cloth]. [That night {C} slept {sleeps} and dreamed of it.|{C} went home and slept {sleeps}.]",
@@ -91,7 +91,7 @@ const ANIMAL_PLOTS: &[&str] = &[
      [The next day {C} brought {A} a {colour} flower.|{A} found {Cthem} and could not be angry.|Since that day {A} closes the window.]",
 ];
 
-const OPENINGS: &str = "[[one|on a] [sunny|rainy|windy|cold|warm|quiet|foggy] [morning|afternoon|evening|day]|one day|one morning|one evening|[in summer|in winter|in autumn|in spring]|last [week|year|Sunday]|on [Monday|Saturday|Friday]|early in the morning|a long time ago|when the sun came up]";
+const OPENINGS: &str = "[[one|on a] [sunny|rainy|windy|cold|warm|quiet|foggy] [morning|afternoon|evening|day]|one day|one morning|one evening|[in summer|in winter|in autumn|in spring]|last [week|year|Sunday]|on [Monday|Saturday|Friday]|early in the morning|a long time ago|when the sun came up,]";
 
 /// A story; with the names of whom it is about.
 pub fn story(random: &mut Random) -> (String, String) {
@@ -170,7 +170,7 @@ pub fn dialogue(turn: &(String, String), random: &mut Random) -> String {
     let is_sailor = chance(35, random);
     let said = if is_sailor { sailor(answer) } else { answer.clone() };
     let who = if is_sailor {
-        pick(&["Elsa", "Elsa the captain", "Polly the parrot", "Polly", "an old sailor"], random).to_string()
+        pick(&["Elsa", "Elsa the captain", "Polly the parrot", "Polly", "an old sailor"], random).to_owned()
     } else {
         pick(PEOPLE, random).name.to_owned()
     };

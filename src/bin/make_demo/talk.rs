@@ -1,7 +1,7 @@
 //! Small talk, things every child knows, and what the model does not know.
 
 use crate::facts::{pronouns, with_article};
-use crate::grammar::{Slots, chance, expand, pick};
+use crate::grammar::{Slots, ask, chance, expand, pick};
 use crate::world::{ANIMALS, BOATS, CHILDREN, PEOPLE, PLACES};
 use diablo::random::Random;
 
@@ -13,7 +13,7 @@ pub type Turn = (String, String);
 const SMALL_TALK: &[(&str, &str)] = &[
     ("[hello|hi|good morning|good day|hey|good evening|hello there][!|.|]", "Hello! [How can I help you?|What would you like to know?]"),
     ("[how are you|how are you today|how do you do|are you well]?", "I am fine, thank you. [How are you?|The sea is calm today.]"),
-    ("[who are you|what are you|tell me about yourself|introduce yourself].", "I am a small language model, and I know the village of Pebble Bay."),
+    ("[tell me about yourself|introduce yourself].", "I am a small language model, and I know the village of Pebble Bay."),
     ("[who are you|what are you|are you a person|are you human]?", "I am a small language model, and I know the village of Pebble Bay."),
     ("[what is your name|do you have a name|what are you called]?", "I have no name. I am a small language model."),
     ("[what can you do|what do you know|how can you help me|what can I ask you]?", "You can ask me about the people, the animals and the boats of Pebble Bay. I can tell stories, too."),
@@ -22,12 +22,31 @@ const SMALL_TALK: &[(&str, &str)] = &[
     ("[I am sad|I feel sad|I am not happy today].", "I am sorry to hear that. A warm soup at the inn may help."),
     ("[I am hungry|I want to eat something].", "You can eat hot soup at the inn, or buy warm bread at the bakery."),
     ("[I am tired|I want to sleep].", "You can sleep at the inn. Walter has a soft bed for you."),
-    ("[I am bored|what can I do today].", "You can look for shells on the beach, or fly a kite on the hill."),
+    ("[I am bored.|what can I do today?|what shall I do?]", "You can look for shells on the beach, or fly a kite on the hill."),
     ("[I am ill|I do not feel well|my head hurts].", "Go to the little hospital. Nora will help you."),
     ("[yes|no|okay|good|very good|nice|great][.|!]", "[Good. What else would you like to know?|What else would you like to know?]"),
     ("[are you happy|do you like it here|do you like Pebble Bay]?", "Yes, I like Pebble Bay very much."),
+    ("[tell me a joke.|do you know a joke?|make me laugh.]", "{joke}"),
+    ("[write a poem|tell me a poem|write a little poem|a poem, please|write a poem about the sea|a poem about the harbour, please].", "{poem}"),
+    ("[do you like|what do you think of] {thing}?", "Yes, I like {thing} very much."),
+    ("[who made you|where do you come from|who taught you]?", "I was made by a small program, from stories of Pebble Bay."),
+    ("[help|help me|I need help|can you help me][.|!|]", "Of course. What would you like to know?"),
     ("[I like you|you are nice|you are great][.|!]", "Thank you, that is kind of you."),
 ];
+
+/// The jokes of Tom the fisherman.
+const JOKES: &str = "[Why does the baker get up so early? Because the bread does not bake itself.|\
+    What does the clock say to the mouse? It is time to go.|Why is the sea salty? Because the fish never cook the soup.|\
+    Why does the seagull steal chips? Because it has no money.|Why does the tortoise never come late? Because it is always at home.|\
+    What is the best boat for bread? The Little Duck, for ducks love bread.]";
+
+/// Little poems.
+const POEMS: &str = "[The moon is [round|bright], the sea is deep, the boats come [home|in] and go to sleep.|\
+    The moon is [round|bright], the sea is wide, the boats come [home|in] with the evening tide.|\
+    The [wind|rain] is cold, the day is grey, but [warm|good] bread waits [at home|by the fire] all day.|\
+    The [wind|rain] is cold, the night is long, but in the inn we sing a song.|\
+    A [little|small] [boat|fish] went out to sea, and it came [home|back] in time for tea.|\
+    The lamp [is bright|shines out], the waves are high, and [stars|gulls] [look down|call out] [from|across] the sky.]";
 
 /// What every child knows: questions of one form with an answer for each word.
 #[rustfmt::skip]
@@ -75,7 +94,8 @@ const FOREIGN: &[&str] = &[
 /// One exchange of small talk.
 pub fn small_talk(random: &mut Random) -> Turn {
     let (question, answer) = pick(SMALL_TALK, random);
-    both(question, answer, &Slots::default(), random)
+    let thing = pick(&["cats", "dogs", "the sea", "bread", "stories", "boats", "rain", "books", "honey", "winter", "cheese"], random);
+    both(question, answer, &Slots::new(&[("joke", JOKES), ("poem", POEMS), ("thing", thing)]), random)
 }
 
 /// Something that every child knows.
@@ -98,7 +118,7 @@ pub fn known(random: &mut Random) -> Turn {
         }
         8 => {
             let n = 3 + random.below(8) as usize;
-            let question = format!("[count to {0}|can you count to {0}].", NUMBERS[n]);
+            let question = format!("[count to {0}.|can you count to {0}?]", NUMBERS[n]);
             both(&question, &format!("{}.", NUMBERS[1..=n].join(", ")), &Slots::default(), random)
         }
         _ => three(random),
@@ -146,7 +166,7 @@ pub fn unknown(random: &mut Random) -> Turn {
     let [they, their, _] = pronouns(person.she);
     let slots = Slots::new(&[
         ("new", &name), ("foreign", pick(FOREIGN, random)), ("name", person.name), ("they", they), ("their", their),
-        ("job", person.job),
+        ("job", person.job), ("word", &invented(random).to_lowercase()),
     ]);
     let (question, answer) = pick(
         &[
@@ -154,6 +174,8 @@ pub fn unknown(random: &mut Random) -> Turn {
             ("[where does {new} live|where does {new} work|what does {new} do|what does {new} sell|what is {new}'s job]?", "I don't know anyone called {new}."),
             ("[what does {new} like to eat|who is {new}'s best friend|when does {new} get up|what does {new} wear|where does {new} sleep|who does {new} belong to|what colour is {new}]?", "I don't know anyone called {new}."),
             ("[what is {foreign}|tell me about {foreign}|explain {foreign}|what do you know about {foreign}]?", "I don't know anything about {foreign}. I only know Pebble Bay."),
+            ("[how does {foreign} work|where is {foreign}|who made {foreign}|why do people like {foreign}|where can I buy {foreign}|what is the best thing about {foreign}|how do I get to {foreign}]?", "I don't know anything about {foreign}. I only know Pebble Bay."),
+            ("[what is a {word}|what does {word} mean|what is {word}|where can I buy a {word}|tell me about {word}]?", "I don't know what {word} is."),
             ("[how old is {name}|how tall is {name}|where was {name} born|does {name} have a brother|what is {name}'s last name]?", "I don't know that about {name}."),
             ("[who won the game|what will the weather be next week|who will win the race|what time is it|what day is it today|where am I from|how old am I|what did I eat today]?", "I don't know that."),
         ],
@@ -169,7 +191,7 @@ pub fn invented(random: &mut Random) -> String {
     const LINKS: &[&str] = &["b", "d", "l", "m", "n", "r", "s", "t", "v", "z", "k", "bl", "nd", "rr", "st", "x", "ff"];
     const ENDS: &[&str] = &["", "n", "r", "x", "l", "na", "ra", "to", "bi", "k", "lo", "ph", "th", "y", "j"];
     loop {
-        let mut name = pick(STARTS, random).to_string();
+        let mut name = pick(STARTS, random).to_owned();
         name += pick(MIDDLES, random);
         for _ in 0..random.below(2) + 1 {
             name += pick(LINKS, random);
@@ -184,7 +206,7 @@ pub fn invented(random: &mut Random) -> String {
 
 /// Draws a question and an answer.
 pub fn both(question: &str, answer: &str, slots: &Slots, random: &mut Random) -> Turn {
-    (expand(question, slots, random), expand(answer, slots, random))
+    (ask(question, slots, random), expand(answer, slots, random))
 }
 
 /// A question that is answered with yes or no, and why.

@@ -4,6 +4,7 @@
 pub const VILLAGE: &str = "Pebble Bay";
 
 /// A grown-up.
+#[derive(Debug, Clone, Copy)]
 pub struct Person {
     /// First name; there is one of each.
     pub name: &'static str,
@@ -97,6 +98,7 @@ pub const PEOPLE: &[Person] = people! {
 };
 
 /// A child.
+#[derive(Debug, Clone, Copy)]
 pub struct Child {
     /// First name.
     pub name: &'static str,
@@ -125,6 +127,7 @@ pub const CHILDREN: &[Child] = &[
 ];
 
 /// An animal with a name.
+#[derive(Debug, Clone, Copy)]
 pub struct Animal {
     /// Its name.
     pub name: &'static str,
@@ -174,6 +177,7 @@ pub const ANIMALS: &[Animal] = animals! {
 };
 
 /// A boat.
+#[derive(Debug, Clone, Copy)]
 pub struct Boat {
     /// Its name, without article.
     pub name: &'static str,
@@ -200,6 +204,7 @@ pub const BOATS: &[Boat] = &[
 ];
 
 /// A place.
+#[derive(Debug, Clone, Copy)]
 pub struct Place {
     /// Its name, without article.
     pub name: &'static str,
