@@ -126,7 +126,8 @@ mod tests {
         let mut session = Session::new(&model, None);
         let mut sampler = Sampler::new(Sampling::default()).unwrap();
         for length in [0, 256, 300] {
-            let answer = session.generate(&vec![5; length], 8, &mut sampler, |_| ControlFlow::Continue(()));
+            let prompt = vec![5; length];
+            let answer = session.generate(&prompt, 8, &mut sampler, |_| ControlFlow::Continue(()));
             let error = block_on(answer).unwrap_err().to_string();
             assert_eq!(error, format!("the prompt has {length} tokens; this model takes 1 to 255"));
         }
