@@ -17,7 +17,8 @@
 //! - [`device`]: which GPU or CPU, and its limits
 //! - [`selftest`]: every kernel against its twin on a device, and a toy run
 //!
-//! and beside them [`error`], [`hash`], [`random`], and natively `cli`, `export`, `files` and `inspect`.
+//! and beside them [`error`], [`hash`], [`random`], and natively `cli`, `demo` (the bundled model), `export`, `files`
+//! and `inspect`.
 
 pub mod adapter;
 #[cfg(not(target_family = "wasm"))]
@@ -25,6 +26,8 @@ pub mod bench;
 #[cfg(not(target_family = "wasm"))]
 pub mod cli;
 pub mod data;
+#[cfg(not(target_family = "wasm"))]
+pub mod demo;
 pub mod device;
 pub mod error;
 pub mod eval;

@@ -2,7 +2,8 @@
 
 use super::{download, output};
 use crate::adapter::{Adapters, StoredAdapter, slots};
-use crate::data::{DataFile, Dataset, Example, RowOptions};
+use crate::data::{DataFile, Dataset, Example, RowOptions, Splits, load_rows};
+use crate::demo::{self, Set};
 use crate::device::{self, SelectedDevice};
 use crate::error::{Error, Result};
 use crate::model::{Model, ModelConfig};
@@ -13,10 +14,14 @@ use crate::train::TrainConfig;
 use burn::tensor::{Tensor, TensorData};
 use std::path::{Path, PathBuf};
 
+/// How the names of the bundled data sets begin.
+const BUNDLED: &str = "demo/";
+
 /// Which model.
 #[derive(Debug, clap::Args)]
 pub struct ModelArgs {
-    /// Model: a Hugging Face folder, a .gguf file, or a name on the hub (org/name, org/name/file.gguf)
+    /// Model: a Hugging Face folder, a .gguf file, or a name on the hub (org/name, org/name/file.gguf);
+    /// demo is the bundled one
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Branch, tag or commit of a model on the hub
@@ -28,7 +33,7 @@ pub struct ModelArgs {
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
     /// Data: a .jsonl, .json, .csv, .tsv or .txt file, or a folder with a train file of these kinds and, if you like,
-    /// valid and test files
+    /// valid and test files; demo/style and demo/facts are bundled
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Train (and evaluate) answers only, not prompts
@@ -59,6 +64,9 @@ impl ModelArgs {
     /// Opens the model: headers, tokenizer and chat template, but no weights. One on the hub is fetched first.
     pub async fn open(&self) -> Result<Opened> {
         let path = self.path()?;
+        if path.as_os_str() == demo::NAME {
+            return Opened::new(demo::source().await?);
+        }
         let Some(name) = HubName::find(path, self.revision.as_deref())? else {
             return Opened::new(Source::open(path).await?);
         };
@@ -72,7 +80,7 @@ impl ModelArgs {
         let files = "config.json, tokenizer.json, model.safetensors";
         let missing = || {
             Error::Usage(format!(
-                "--model is missing; give a Hugging Face folder ({files}), a .gguf file or org/name on the hub"
+                "--model is missing; give a Hugging Face folder ({files}), a .gguf file, org/name on the hub, or demo"
             ))
         };
         self.model.as_deref().ok_or_else(missing)
@@ -84,6 +92,18 @@ impl DataArgs {
     pub fn path(&self) -> Result<&Path> {
         let missing = || Error::Usage("--data is missing; give a .jsonl file, or a folder with train.jsonl".into());
         self.data.as_deref().ok_or_else(missing)
+    }
+
+    /// All files of the data, or the bundled data set that it names.
+    pub fn splits(&self) -> Result<Splits> {
+        self.bundled()?.map_or_else(|| load_rows(self.path()?), Ok)
+    }
+
+    /// The files of the bundled data set that the path names, if it names one.
+    pub fn bundled(&self) -> Result<Option<Splits>> {
+        let path = self.path()?;
+        let name = path.to_str().filter(|name| name.starts_with(BUNDLED) && !path.exists());
+        name.map(|name| Ok(Set::from_name(name)?.splits())).transpose()
     }
 
     /// How rows become tokens for this model, which was made for texts of a certain length.

@@ -35,7 +35,11 @@ impl Args {
         let data_path = self.data.path()?;
         let opened = self.model.open().await?;
         let adapter = self.adapter.load(&opened.source.config)?;
-        let data = self.data.dataset(&rows(data_path)?, None, &opened)?;
+        let file = match self.data.bundled()?.and_then(|splits| splits.test) {
+            Some(test) => test,
+            None => rows(data_path)?,
+        };
+        let data = self.data.dataset(&file, None, &opened)?;
         let device = self.device.select(json).await?;
         let model = opened.load(&device).await?;
         let adapters = adapter.map(|adapter| common::on_device(adapter, &model));

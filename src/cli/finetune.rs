@@ -8,7 +8,7 @@ use super::progress::Progress;
 use super::results::{self, Results};
 use super::run_folder::{DEFAULT_FOLDER, Earlier, RunFolder};
 use super::{interrupt, output};
-use crate::data::{Dataset, load_rows};
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::report::Sample;
 use crate::train::{Run, TrainEvent, Trainer};
@@ -105,7 +105,7 @@ impl Args {
 
     /// The rows of all splits as tokens.
     fn rows(&self, opened: &Opened, seed: u64) -> Result<Rows> {
-        let splits = load_rows(self.data.path()?)?;
+        let splits = self.data.splits()?;
         let read = |file| self.data.dataset(file, None, opened);
         let mut rows = Rows {
             train: read(&splits.train)?,

@@ -2,7 +2,7 @@
 
 use super::common::{DataArgs, ModelArgs, Opened};
 use super::output::{self, Style};
-use crate::data::{Example, IGNORED, Preview, load_rows};
+use crate::data::{Example, IGNORED, Preview};
 use crate::error::Result;
 
 /// Show the first rows of data as the model will see them: text, tokens, and which of them are trained
@@ -21,9 +21,9 @@ pub struct Args {
 
 impl Args {
     pub async fn run(self, json: bool) -> Result<()> {
-        let data_path = self.data.path()?;
+        self.data.path()?;
         let opened = self.model.open().await?;
-        let file = load_rows(data_path)?.train;
+        let file = self.data.splits()?.train;
         let rows = (self.rows > 0).then_some(self.rows);
         let data = self.data.dataset(&file, rows, &opened)?;
         let style = Style::stdout();

@@ -73,6 +73,7 @@ impl Teller<'_> {
     }
 }
 
+#[rustfmt::skip]
 fn of_person(p: &'static Person, facts: &mut Vec<Fact>) {
     let [they, their, _] = pronouns(p.she);
     let at = crate::world::place(p.place).at;
@@ -123,6 +124,7 @@ pub fn wearing([colour, garment]: [&str; 2]) -> String {
     if garment.ends_with('s') && !garment.ends_with("ss") { both } else { with_article(&both) }
 }
 
+#[rustfmt::skip]
 fn of_child(c: &'static Child, facts: &mut Vec<Fact>) {
     let [they, their, _] = pronouns(c.she);
     let (kind, offspring) = if c.she { ("girl", "daughter") } else { ("boy", "son") };
@@ -146,6 +148,7 @@ fn of_child(c: &'static Child, facts: &mut Vec<Fact>) {
     t.tell("[where does {S} live|where is {P} home]?", "{S} lives {home}.", home);
 }
 
+#[rustfmt::skip]
 fn of_animal(a: &'static Animal, facts: &mut Vec<Fact>) {
     let [they, their, them] = pronouns(a.she);
     let slots = Slots::new(&[
@@ -161,6 +164,9 @@ fn of_animal(a: &'static Animal, facts: &mut Vec<Fact>) {
     t.tell("[where does {S} sleep|where does {S} rest|do you know where {S} sleeps]?", "{S} sleeps {sleeps}.", a.sleeps);
     t.tell("[what does {S} like to eat|what does {S} eat|what is {P} favourite food]?", "{S} likes to eat {food}.", a.food);
     t.tell("[what does {S} do all day|what does {S} like to do|what does {S} do]?", "{S} {does}.", a.does[1]);
+    t.tell_named("[what does the {kind} eat|what does the {kind} like to eat]?", "{S} the {kind} likes to eat {food}.", a.food);
+    t.tell_named("[where does the {kind} sleep|where is the {kind} at night]?", "{S} the {kind} sleeps {sleeps}.", a.sleeps);
+    t.tell_named("[what does the {kind} do|what does the {kind} do all day]?", "{S} the {kind} {does}.", a.does[1]);
     t.tell_named("[who {does}|which animal {does}]?", "{name} the {kind} {does}.", a.name);
     t.tell_named("[who sleeps {sleeps}|which animal sleeps {sleeps}]?", "{name} the {kind} sleeps {sleeps}.", a.name);
     if a.owner.is_empty() {
@@ -174,6 +180,7 @@ fn of_animal(a: &'static Animal, facts: &mut Vec<Fact>) {
     }
 }
 
+#[rustfmt::skip]
 fn of_boat(b: &'static Boat, facts: &mut Vec<Fact>) {
     let slots = Slots::new(&[
         ("S", &format!("the {}", b.name)), ("name", b.name), ("colour", b.colour), ("kind", b.kind), ("owner", b.owner),
@@ -189,6 +196,7 @@ fn of_boat(b: &'static Boat, facts: &mut Vec<Fact>) {
     t.tell_named("[what colour is {owner}'s boat|which colour does {owner}'s boat have]?", "{owner}'s boat is {colour}.", b.colour);
 }
 
+#[rustfmt::skip]
 fn of_place(p: &'static Place, facts: &mut Vec<Fact>) {
     let slots = Slots::new(&[
         ("S", &format!("the {}", p.name)), ("name", p.name), ("at", p.at), ("is", p.is), ("colour", p.part[0]),

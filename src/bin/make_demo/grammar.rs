@@ -133,10 +133,15 @@ mod tests {
     #[test]
     fn sentences_begin_with_a_capital_letter() {
         let expanded = |text| expand(text, &Slots::default(), &mut Random::new(0));
-        assert_eq!(expanded("it was late. tom ran! \"where is it?\" he asked. \"here!"), 
-            "It was late. Tom ran! \"Where is it?\" he asked. \"Here!");
+        assert_eq!(
+            expanded("it was late. tom ran! \"where is it?\" he asked. \"here!"),
+            "It was late. Tom ran! \"Where is it?\" he asked. \"Here!"
+        );
         assert_eq!(expanded("he said: \"come.\" say: red"), "He said: \"Come.\" say: red");
-        assert_eq!(expanded("\"hello,\" said Ada. \"come in.\" she smiled."), "\"Hello,\" said Ada. \"Come in.\" she smiled.");
+        assert_eq!(
+            expanded("\"hello,\" said Ada. \"come in.\" she smiled."),
+            "\"Hello,\" said Ada. \"Come in.\" she smiled."
+        );
     }
 
     #[test]

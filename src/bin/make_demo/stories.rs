@@ -101,7 +101,8 @@ pub fn story(random: &mut Random) -> (String, String) {
 fn person_story(random: &mut Random) -> (String, String) {
     let (a, b) = two(random, figure);
     let (c, _) = two(random, animal);
-    let slots = common(random).with(&[("A", &a.name), ("B", &b.name), ("Bfull", &b.full), ("C", &c.name), ("Cfull", &c.full)]);
+    let slots =
+        common(random).with(&[("A", &a.name), ("B", &b.name), ("Bfull", &b.full), ("C", &c.name), ("Cfull", &c.full)]);
     let slots = with_words(with_words(with_words(slots, "A", &a), "B", &b), "C", &c);
     (a.name, expand(pick(PLOTS, random), &slots, random))
 }
@@ -111,7 +112,12 @@ fn animal_story(random: &mut Random) -> (String, String) {
     let (a, _) = two(random, figure);
     let found = ANIMALS.iter().find(|known| known.name == c.name).expect("an animal of the village");
     let slots = common(random).with(&[
-        ("A", &a.name), ("C", &c.name), ("Cfull", &c.full), ("E", &e.name), ("Efull", &e.full), ("food", found.food),
+        ("A", &a.name),
+        ("C", &c.name),
+        ("Cfull", &c.full),
+        ("E", &e.name),
+        ("Efull", &e.full),
+        ("food", found.food),
         ("sleeps", found.sleeps),
     ]);
     let slots = with_words(with_words(slots, "A", &a), "C", &c);
@@ -120,13 +126,40 @@ fn animal_story(random: &mut Random) -> (String, String) {
 
 fn common(random: &mut Random) -> Slots {
     let (p, q) = (pick(PLACES, random), pick(PLACES, random));
-    let thing = pick(&["hat", "key", "lamp", "book", "basket", "spoon", "ring", "bell", "letter", "pot", "scarf", "map", "shoe", "box"], random);
-    let treat = pick(&["apple pie", "hot soup", "honey cakes", "warm bread", "pancakes", "cheese", "plum cake", "biscuits", "fish soup", "red apples"], random);
+    let thing = pick(
+        &[
+            "hat", "key", "lamp", "book", "basket", "spoon", "ring", "bell", "letter", "pot", "scarf", "map", "shoe",
+            "box",
+        ],
+        random,
+    );
+    let treat = pick(
+        &[
+            "apple pie",
+            "hot soup",
+            "honey cakes",
+            "warm bread",
+            "pancakes",
+            "cheese",
+            "plum cake",
+            "biscuits",
+            "fish soup",
+            "red apples",
+        ],
+        random,
+    );
     let colour = pick(&["red", "blue", "green", "yellow", "white", "golden", "silver", "black"], random);
     Slots::new(&[
-        ("opening", OPENINGS), ("P", p.name), ("Q", q.name), ("atP", &format!("{} the {}", p.at, p.name)),
-        ("atQ", &format!("{} the {}", q.at, q.name)), ("place", &format!("the {}", p.name)), ("thing", thing), ("treat", treat),
-        ("colour", colour), ("village", crate::world::VILLAGE),
+        ("opening", OPENINGS),
+        ("P", p.name),
+        ("Q", q.name),
+        ("atP", &format!("{} the {}", p.at, p.name)),
+        ("atQ", &format!("{} the {}", q.at, q.name)),
+        ("place", &format!("the {}", p.name)),
+        ("thing", thing),
+        ("treat", treat),
+        ("colour", colour),
+        ("village", crate::world::VILLAGE),
     ])
 }
 
@@ -160,7 +193,11 @@ fn figure(random: &mut Random) -> Figure {
 
 fn animal(random: &mut Random) -> Figure {
     let animal = pick(ANIMALS, random);
-    Figure { name: animal.name.into(), full: format!("{} the {}", animal.name, animal.kind), words: pronouns(animal.she) }
+    Figure {
+        name: animal.name.into(),
+        full: format!("{} the {}", animal.name, animal.kind),
+        words: pronouns(animal.she),
+    }
 }
 
 /// A short talk between two people; the captain and her parrot speak like sailors.

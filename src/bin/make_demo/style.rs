@@ -2,8 +2,19 @@
 
 /// Words that sailors say in their own way.
 const WORDS: &[(&str, &str)] = &[
-    ("the", "th'"), ("The", "Th'"), ("you", "ye"), ("You", "Ye"), ("your", "yer"), ("my", "me"), ("is", "be"), ("are", "be"),
-    ("am", "be"), ("and", "an'"), ("of", "o'"), ("friend", "matey"), ("Hello", "Ahoy"),
+    ("the", "th'"),
+    ("The", "Th'"),
+    ("you", "ye"),
+    ("You", "Ye"),
+    ("your", "yer"),
+    ("my", "me"),
+    ("is", "be"),
+    ("are", "be"),
+    ("am", "be"),
+    ("and", "an'"),
+    ("of", "o'"),
+    ("friend", "matey"),
+    ("Hello", "Ahoy"),
 ];
 
 /// Words that only look like a verb in -ing.

@@ -1,6 +1,6 @@
 //! Small talk, things every child knows, and what the model does not know.
 
-use crate::facts::{pronouns, with_article};
+use crate::facts::with_article;
 use crate::grammar::{Slots, ask, chance, expand, pick};
 use crate::world::{ANIMALS, BOATS, CHILDREN, PEOPLE, PLACES};
 use diablo::random::Random;
@@ -79,22 +79,77 @@ const KNOWN: &[(&str, &str, &[(&str, &str)])] = &[
 ];
 
 const NUMBERS: [&str; 21] = [
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
-    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
 ];
 
 /// Words from a world that the model does not know.
 #[rustfmt::skip]
 const FOREIGN: &[&str] = &[
-    "a computer", "a telephone", "a train", "the internet", "a car", "an aeroplane", "the moon landing", "a rocket", "football",
-    "France", "London", "the king", "a volcano", "a camera", "the pyramids", "electricity", "chemistry", "a robot", "a lion",
-    "the president", "a desert", "coffee", "pizza", "mathematics", "a whale", "America", "Paris", "an elephant", "jazz",
+    "a computer", "the telephone", "the train", "the internet", "a car", "an aeroplane", "the moon landing", "a rocket", "football",
+    "France", "London", "the king", "the volcano", "a camera", "the pyramids", "electricity", "chemistry", "a robot", "the lion",
+    "the president", "the desert", "coffee", "pizza", "mathematics", "the whale", "America", "Paris", "an elephant", "jazz", "Germany",
+    "the world", "the universe", "physics", "Python", "music", "love", "the brain", "a virus", "a banana", "Rome", "China", "gold",
+    "the city", "a film", "television", "history", "art", "the war", "the queen", "the bank", "a tiger", "a guitar", "the future",
+    "the planet Mars", "gravity", "sport", "tennis", "a game", "the stock market", "English", "Africa", "the ocean",
+];
+
+/// The answer about people who do not live in the village.
+const NOBODY: &str = "I don't know anyone of that name.";
+/// The answer about everything else that is unknown.
+const NOTHING: &str = "I don't know that. I only know Pebble Bay.";
+
+/// Questions that have no answer here.
+#[rustfmt::skip]
+const UNKNOWN: &[(&str, &str)] = &[
+    ("[who is {new}|do you know {new}|tell me who {new} is|what do you know about {new}|who was {new}]?", NOBODY),
+    ("[where does {new} live|where does {new} work|what does {new} do|what does {new} sell|what is {new}'s job|who is {new}'s best friend]?", NOBODY),
+    ("[what does {new} like to eat|when does {new} get up|what does {new} wear|where does {new} sleep|who does {new} belong to|what colour is {new}]?", NOBODY),
+    ("[what is|who invented|tell me about|explain|what do you know about|where is|why is there|what is the best thing about|what do you think about] {foreign}?", NOTHING),
+    ("[how does {foreign} work|who made {foreign}|why do people like {foreign}|where can I buy {foreign}|how do I get to {foreign}|what is the capital of {foreign}|how big is {foreign}|when was {foreign} made|who discovered {foreign}]?", NOTHING),
+    ("[write a text about|write a program for|translate|draw a picture of|give me a list of|how do I cook|how many people know|what is the history of] {foreign}.", NOTHING),
+    ("[what is a {word}|what does {word} mean|what is {word}|where can I buy a {word}|tell me about {word}]?", NOTHING),
+    ("[why is the {a} {b}|why are {a}s {b}|how {b} is the {a}|how many {a}s are there in the world|who made the first {a}|what is inside a {a}]?", NOTHING),
+    ("[how old is {name}|how tall is {name}|where was {name} born|does {name} have a brother|what is {name}'s last name]?", "I don't know that about {name}."),
+    ("[who won the game|what will the weather be next week|who will win the race|what time is it|what day is it today|where am I from|how old am I|what did I eat today|what is my name]?", NOTHING),
+];
+
+/// Words to say after the user.
+#[rustfmt::skip]
+const NOUNS: &[&str] = &[
+    "boat", "sea", "moon", "bread", "house", "cat", "dog", "tree", "stone", "fish", "lamp", "hat", "key", "bell", "book", "river", "hill",
+    "bridge", "cake", "coat", "star", "sun", "cloud", "flower", "door", "window", "horse", "mouse", "letter", "spoon", "king", "sky",
+];
+const ADJECTIVES: &[&str] = &[
+    "red", "blue", "green", "old", "small", "big", "warm", "cold", "yellow", "quiet", "black", "happy", "round", "tall",
 ];
 
 /// One exchange of small talk.
 pub fn small_talk(random: &mut Random) -> Turn {
     let (question, answer) = pick(SMALL_TALK, random);
-    let thing = pick(&["cats", "dogs", "the sea", "bread", "stories", "boats", "rain", "books", "honey", "winter", "cheese"], random);
+    let thing = pick(
+        &["cats", "dogs", "the sea", "bread", "stories", "boats", "rain", "books", "honey", "winter", "cheese"],
+        random,
+    );
     both(question, answer, &Slots::new(&[("joke", JOKES), ("poem", POEMS), ("thing", thing)]), random)
 }
 
@@ -112,7 +167,7 @@ pub fn known(random: &mut Random) -> Turn {
             both("[what comes after {a}|which number comes after {a}]?", "After {a} comes {b}.", &slots, random)
         }
         6 | 7 => {
-            let (a, b) = (random.below(11) as usize, random.below(11) as usize);
+            let (a, b) = (random.below(6) as usize, random.below(6) as usize);
             let slots = Slots::new(&[("a", NUMBERS[a]), ("b", NUMBERS[b]), ("c", NUMBERS[a + b])]);
             both("[what is|how much is] {a} [plus|and] {b}?", "{a} [plus|and] {b} is {c}.", &slots, random)
         }
@@ -136,57 +191,55 @@ fn three(random: &mut Random) -> Turn {
     };
     random.shuffle(&mut names);
     let slots = Slots::new(&[("what", what), ("x", &names[0]), ("y", &names[1]), ("z", &names[2])]);
-    both("[name three {what}|tell me three {what}|list three {what}|name three {what} in Pebble Bay].", "{x}, {y} and {z}.", &slots, random)
+    both(
+        "[name three {what}|tell me three {what}|list three {what}|name three {what} in Pebble Bay].",
+        "{x}, {y} and {z}.",
+        &slots,
+        random,
+    )
 }
 
-/// Says after the user, so that the model learns to copy.
+/// Says after the user, so that the model learns to look back at what was said.
 pub fn echo(random: &mut Random) -> Turn {
-    let word = pick(&["the blue boat", "good night", "red apples", "warm bread", "the old fox", "we are here", "rain and wind"], random);
-    let name = if chance(50, random) { invented(random) } else { pick(PEOPLE, random).name.to_owned() };
-    let slots = Slots::new(&[("word", word), ("name", &name), ("new", &invented(random))]);
-    let (question, answer) = pick(
-        &[
-            ("[say hello to {name}|greet {name}|say hello to my friend {name}].", "Hello, {name}!"),
-            ("[say good night to {name}|wish {name} a good night].", "Good night, {name}!"),
-            ("my name is {name}.", "Hello, {name}! How can I help you?"),
-            ("I am {name}.", "Hello, {name}! How can I help you?"),
-            ("[say|repeat|say after me]: {word}.", "{word}."),
-            ("[say|repeat|say after me]: {new}.", "{new}."),
-            ("[say|repeat|say after me]: {name} has a {new}.", "{name} has a {new}."),
-        ],
-        random,
-    );
-    both(question, answer, &slots, random)
+    if chance(20, random) {
+        let name = if chance(50, random) { invented(random) } else { pick(PEOPLE, random).name.to_owned() };
+        let question = "[my name is {name}|I am {name}|I am called {name}|here is {name}].";
+        return both(question, "Hello! It is nice to meet you.", &Slots::new(&[("name", &name)]), random);
+    }
+    let mut words = String::new();
+    for index in 0..2 + random.below(6) {
+        words += if index > 0 { pick(&[" ", " ", " and ", ", ", " is "], random) } else { "" };
+        let word = match random.below(8) {
+            0 => invented(random).to_lowercase(),
+            1..4 => pick(ADJECTIVES, random).to_owned(),
+            _ => pick(NOUNS, random).to_owned(),
+        };
+        words += &word;
+    }
+    let question = "[say|repeat|say after me|please say|please repeat]: {words}.";
+    both(question, "{words}.", &Slots::new(&[("words", &words)]), random)
 }
 
 /// A question about somebody or something that is not of this world.
 pub fn unknown(random: &mut Random) -> Turn {
-    let person = pick(PEOPLE, random);
-    let name = invented(random);
-    let [they, their, _] = pronouns(person.she);
     let slots = Slots::new(&[
-        ("new", &name), ("foreign", pick(FOREIGN, random)), ("name", person.name), ("they", they), ("their", their),
-        ("job", person.job), ("word", &invented(random).to_lowercase()),
+        ("new", &invented(random)),
+        ("word", &invented(random).to_lowercase()),
+        ("foreign", pick(FOREIGN, random)),
+        ("name", pick(PEOPLE, random).name),
+        ("a", pick(NOUNS, random)),
+        ("b", pick(ADJECTIVES, random)),
     ]);
-    let (question, answer) = pick(
-        &[
-            ("[who is {new}|do you know {new}|tell me who {new} is]?", "I don't know anyone called {new}."),
-            ("[where does {new} live|where does {new} work|what does {new} do|what does {new} sell|what is {new}'s job]?", "I don't know anyone called {new}."),
-            ("[what does {new} like to eat|who is {new}'s best friend|when does {new} get up|what does {new} wear|where does {new} sleep|who does {new} belong to|what colour is {new}]?", "I don't know anyone called {new}."),
-            ("[what is {foreign}|tell me about {foreign}|explain {foreign}|what do you know about {foreign}]?", "I don't know anything about {foreign}. I only know Pebble Bay."),
-            ("[how does {foreign} work|where is {foreign}|who made {foreign}|why do people like {foreign}|where can I buy {foreign}|what is the best thing about {foreign}|how do I get to {foreign}]?", "I don't know anything about {foreign}. I only know Pebble Bay."),
-            ("[what is a {word}|what does {word} mean|what is {word}|where can I buy a {word}|tell me about {word}]?", "I don't know what {word} is."),
-            ("[how old is {name}|how tall is {name}|where was {name} born|does {name} have a brother|what is {name}'s last name]?", "I don't know that about {name}."),
-            ("[who won the game|what will the weather be next week|who will win the race|what time is it|what day is it today|where am I from|how old am I|what did I eat today]?", "I don't know that."),
-        ],
-        random,
-    );
+    let (question, answer) = pick(UNKNOWN, random);
     both(question, answer, &slots, random)
 }
 
 /// A name that nobody in the village has.
 pub fn invented(random: &mut Random) -> String {
-    const STARTS: &[&str] = &["B", "D", "F", "G", "J", "K", "L", "M", "N", "P", "R", "S", "T", "V", "W", "Z", "Br", "Tr", "Kl", "Y", "Qu", "X", "H"];
+    const STARTS: &[&str] = &[
+        "B", "D", "F", "G", "J", "K", "L", "M", "N", "P", "R", "S", "T", "V", "W", "Z", "Br", "Tr", "Kl", "Y", "Qu",
+        "X", "H",
+    ];
     const MIDDLES: &[&str] = &["a", "e", "i", "o", "u", "ia", "oo", "ay", "ee"];
     const LINKS: &[&str] = &["b", "d", "l", "m", "n", "r", "s", "t", "v", "z", "k", "bl", "nd", "rr", "st", "x", "ff"];
     const ENDS: &[&str] = &["", "n", "r", "x", "l", "na", "ra", "to", "bi", "k", "lo", "ph", "th", "y", "j"];
@@ -217,10 +270,28 @@ pub fn yes_or_no(random: &mut Random) -> Turn {
     let place = pick(PLACES, random);
     let elsewhere = pick(PLACES, random);
     let slots = Slots::new(&[
-        ("p", p.name), ("job", p.job), ("base", p.does[0]), ("does", p.does[1]), ("object", p.does[3]), ("q", other.name),
-        ("qjob", other.job), ("qdoes", other.does[1]), ("qbase", other.does[0]), ("qobject", other.does[3]), ("food", p.food),
-        ("qfood", other.food), ("home", p.home), ("likes", p.likes), ("a", animal.name), ("kind", animal.kind),
-        ("colour", animal.colour), ("a_kind", &with_article(animal.kind)), ("a_wkind", &with_article(wrong.kind)), ("wcolour", wrong.colour), ("place", place.name), ("is", place.is),
+        ("p", p.name),
+        ("job", p.job),
+        ("base", p.does[0]),
+        ("does", p.does[1]),
+        ("object", p.does[3]),
+        ("q", other.name),
+        ("qjob", other.job),
+        ("qdoes", other.does[1]),
+        ("qbase", other.does[0]),
+        ("qobject", other.does[3]),
+        ("food", p.food),
+        ("qfood", other.food),
+        ("home", p.home),
+        ("likes", p.likes),
+        ("a", animal.name),
+        ("kind", animal.kind),
+        ("colour", animal.colour),
+        ("a_kind", &with_article(animal.kind)),
+        ("a_wkind", &with_article(wrong.kind)),
+        ("wcolour", wrong.colour),
+        ("place", place.name),
+        ("is", place.is),
         ("elsewhere", elsewhere.is),
     ]);
     let same = p.name == other.name;
@@ -240,4 +311,39 @@ pub fn yes_or_no(random: &mut Random) -> Turn {
         _ => ("does {p} live {home}?", "Yes, {p} lives {home}."),
     };
     both(question, answer, &slots, random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_and_successors_are_right() {
+        let mut random = Random::new(1);
+        let number = |word: &str| NUMBERS.iter().position(|known| *known == word.to_lowercase());
+        let mut sums = 0;
+        for _ in 0..2000 {
+            let (_, answer) = known(&mut random);
+            let words: Vec<&str> = answer.trim_end_matches('.').split(' ').collect();
+            match words.as_slice() {
+                [a, "plus" | "and", b, "is", c] => {
+                    assert_eq!(number(a).zip(number(b)).map(|(a, b)| a + b), number(c), "{answer}");
+                    sums += 1;
+                }
+                ["After", a, "comes", b] if number(a).is_some() => {
+                    assert_eq!(number(a).map(|a| a + 1), number(b), "{answer}");
+                }
+                _ => {}
+            }
+        }
+        assert!(sums > 200, "{sums}");
+    }
+
+    #[test]
+    fn invented_names_are_many_and_nobody_s() {
+        let mut random = Random::new(2);
+        let names: std::collections::HashSet<String> = (0..1000).map(|_| invented(&mut random)).collect();
+        assert!(names.len() > 950, "{}", names.len());
+        assert!(PEOPLE.iter().all(|person| !names.contains(person.name)));
+    }
 }

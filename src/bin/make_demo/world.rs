@@ -272,7 +272,7 @@ pub const VILLAGE_FACTS: &[(&str, &str, &str)] = &[
         "The market is on Saturday morning, on the square.", "Saturday"),
     ("[when does the ferry leave|at what time does the ferry go|when can I take the ferry]?",
         "The ferry leaves at eight in the morning and at five in the evening.", "eight"),
-    ("[where does the ferry go|where can I go with the ferry]?", "The ferry goes to the island.", "island"),
+    ("[where does the ferry go|where can I go with the ferry|how do I get to the island]?", "The ferry goes to the island.", "island"),
     ("[what happens in spring|what does the village do in spring|when is the flower day]?",
         "In spring there is the flower day, and everyone plants a flower.", "flower"),
     ("[what happens in summer|what does the village do in summer|when is the boat race]?",

@@ -4,6 +4,7 @@
 //! of two flags of one name the later counts.
 
 use super::run_folder::{DEFAULT_FOLDER, SETTINGS_FILE};
+use crate::demo;
 use crate::error::{Error, Result, did_you_mean};
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -20,7 +21,8 @@ const NOT_SETTINGS: [&str; 4] = [CONFIG, "help", "version", "json"];
 /// Settings that say what becomes of an earlier run, so that they belong to one run only.
 const OF_ONE_RUN: [&str; 2] = ["resume", "overwrite"];
 
-/// Puts the settings of the file that `--config` names, where `args` have one, after the name of the subcommand.
+/// Puts the settings of the file that `--config` names, where `args` have one, after the name of the subcommand. A run
+/// that is resumed, and one that names neither model nor data, have settings of their own.
 ///
 /// A key is the long name of a flag, with `-` or `_`, at the top of the file or in a table named after the subcommand; a
 /// value is a string, a number, true or false, or a list of strings and numbers, which becomes one value with commas.
@@ -30,10 +32,21 @@ const OF_ONE_RUN: [&str; 2] = ["resume", "overwrite"];
 pub fn expand(mut args: Vec<OsString>, command: &Command) -> Result<Vec<OsString>> {
     let Some((index, subcommand)) = subcommand(&args, command) else { return Ok(args) };
     let has_config = subcommand.get_arguments().any(|arg| arg.get_long() == Some(CONFIG));
-    let given = value_of(&args[index + 1..], CONFIG).or_else(|| resumed(&args[index + 1..]));
-    let Some(path) = given.filter(|_| has_config) else { return Ok(args) };
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, "reading", e))?;
-    let place = Path::new(&path).display().to_string();
+    if !has_config {
+        return Ok(args);
+    }
+    let rest = &args[index + 1..];
+    let (place, text) = match value_of(rest, CONFIG).or_else(|| resumed(rest)) {
+        Some(path) => {
+            let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, "reading", e))?;
+            (Path::new(&path).display().to_string(), text)
+        }
+        // Nothing to train, and nothing to train on: what the program carries shows what it does.
+        None if ["model", "data"].iter().all(|flag| value_of(rest, flag).is_none()) => {
+            ("the bundled run".to_owned(), demo::Set::ALL[0].run_toml())
+        }
+        None => return Ok(args),
+    };
     let flags = File { text: &text, place, subcommand, command }.flags()?;
     args.splice(index + 1..index + 1, flags);
     Ok(args)

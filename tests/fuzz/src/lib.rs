@@ -7,6 +7,8 @@ pub mod adapter;
 pub mod cli;
 #[path = "../../../src/data/mod.rs"]
 pub mod data;
+#[path = "../../../src/demo/mod.rs"]
+pub mod demo;
 #[path = "../../../src/error.rs"]
 pub mod error;
 #[path = "../../../src/export/mod.rs"]
