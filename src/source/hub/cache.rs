@@ -95,7 +95,7 @@ impl RepoCache {
     /// Bytes of a file, if it is there.
     pub fn length(&self, commit: &str, file: &str) -> Option<u64> {
         let metadata = fs::metadata(self.pointer(commit, file)).ok()?;
-        metadata.is_file().then(|| metadata.len())
+        metadata.is_file().then_some(metadata.len())
     }
 
     /// The weight files that the index of a commit names.

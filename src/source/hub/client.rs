@@ -20,6 +20,9 @@ const MAX_REDIRECTS: usize = 6;
 /// A listing of ten thousand files has about 2 MB.
 const MAX_LISTING: u64 = 32 << 20;
 
+/// Names in lower case.
+type Headers = BTreeMap<String, String>;
+
 /// Speaks with the hub about one repository.
 pub struct Client {
     api: Api,
@@ -37,10 +40,10 @@ pub struct Answer {
     pub status: u16,
     /// Not from the hub itself but from where it keeps large files.
     pub is_foreign: bool,
-    /// Of the hub's last answer, names in lower case: what the file is.
-    hub: BTreeMap<String, String>,
+    /// Of the hub's last answer: what the file is.
+    hub: Headers,
     /// Of the last answer.
-    last: BTreeMap<String, String>,
+    last: Headers,
     pub body: Box<dyn Read>,
 }
 
@@ -117,7 +120,7 @@ impl Client {
     /// Asks for `url` from byte `from` on.
     pub fn get(&self, url: &str, from: u64) -> io::Result<Answer> {
         let mut url = url.to_owned();
-        let mut hub = BTreeMap::new();
+        let mut hub = Headers::new();
         for _ in 0..MAX_REDIRECTS {
             let is_foreign = origin(&url) != self.origin;
             let (status, last, body) = self.get_once(&url, from, !is_foreign)?;
@@ -134,12 +137,7 @@ impl Client {
         Err(io::Error::other("redirected in circles"))
     }
 
-    fn get_once(
-        &self,
-        url: &str,
-        from: u64,
-        with_token: bool,
-    ) -> io::Result<(u16, BTreeMap<String, String>, Box<dyn Read>)> {
+    fn get_once(&self, url: &str, from: u64, with_token: bool) -> io::Result<(u16, Headers, Box<dyn Read>)> {
         let mut request = self.model(&self.revision).info_request().uri(url);
         if !with_token && let Some(headers) = request.headers_mut() {
             headers.remove("authorization");
