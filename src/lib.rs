@@ -13,6 +13,7 @@
 //! - [`train`]: step, optimizer, schedule, loop, events
 //! - [`generate`]: sampling and streaming
 //! - [`eval`]: loss and perplexity
+//! - [`report`]: what a run did, as a page and as a curve in the terminal
 //! - [`device`]: which GPU or CPU, and its limits
 //! - [`selftest`]: every kernel against its twin on a device, and a toy run
 //!
@@ -34,6 +35,7 @@ pub mod hash;
 pub mod kernels;
 pub mod model;
 pub mod random;
+pub mod report;
 pub mod selftest;
 pub mod source;
 #[cfg(test)]

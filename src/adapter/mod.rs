@@ -10,6 +10,7 @@ mod dropout;
 mod export;
 mod file;
 mod merge;
+mod norms;
 mod slots;
 
 pub use config::{AdapterConfig, Method, common_divisors};
@@ -18,6 +19,7 @@ pub use dropout::Dropout;
 pub use export::export;
 pub use file::{CONFIG_FILE, StoredAdapter, WEIGHTS_FILE};
 pub use merge::add_update;
+pub use norms::{MatrixNorms, update_norms};
 pub use slots::{Slot, slots};
 
 use crate::kernels::block_matmul;

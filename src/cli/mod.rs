@@ -18,6 +18,7 @@ mod merge;
 mod output;
 mod preview;
 mod progress;
+mod results;
 mod run_folder;
 
 use crate::error::Result;

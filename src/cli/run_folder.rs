@@ -13,6 +13,10 @@ use std::path::{Path, PathBuf};
 
 /// Every event of the run, one JSON object a line.
 const LOG_FILE: &str = "log.jsonl";
+/// All settings of the run, as `--config` takes them.
+pub const SETTINGS_FILE: &str = "run.toml";
+/// Where a run lies unless told otherwise.
+pub const DEFAULT_FOLDER: &str = "adapters";
 
 /// What becomes of the run that a folder holds already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,11 +56,11 @@ impl RunFolder {
     }
 
     /// The run begins, or goes on from `resume`: removes what an earlier run left behind, as far as that goes on no
-    /// further, and starts the log.
+    /// further, notes the `settings`, and starts the log.
     ///
     /// # Errors
     /// If another run uses the folder, or the system refuses.
-    pub fn begin(&mut self, resume: Option<&Snapshot>) -> Result<()> {
+    pub fn begin(&mut self, resume: Option<&Snapshot>, settings: &str) -> Result<()> {
         create_folder(&self.path)?;
         let log = self.path.join(LOG_FILE);
         let before = self.lock(&log)?;
@@ -75,7 +79,7 @@ impl RunFolder {
         write_atomically(&log, |file| self.events.iter().try_for_each(|event| writeln!(file, "{}", json(event))))?;
         self.log = Some(self.lock(&log)?);
         drop(before);
-        Ok(())
+        write_atomically(&self.path.join(SETTINGS_FILE), |file| file.write_all(settings.as_bytes()))
     }
 
     /// Opens the log for this run alone.

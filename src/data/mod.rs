@@ -9,6 +9,7 @@ mod example;
 mod files;
 mod json;
 mod pack;
+mod question;
 mod records;
 mod row;
 mod split;
@@ -22,4 +23,5 @@ pub use files::{DataFile, FileKind};
 #[cfg(not(target_family = "wasm"))]
 pub use files::{Splits, find_split, load_file, load_rows};
 pub use pack::{TrainRows, pack};
+pub use question::{Question, QuestionFinder};
 pub use row::Row;

@@ -7,6 +7,7 @@
 pub mod gguf;
 pub mod safetensors;
 
+mod k_quants;
 mod storage;
 mod tensor_type;
 

@@ -1,6 +1,7 @@
 //! One binary for all integration tests: it is linked against the whole stack, so one is enough.
 
 mod cli;
+mod families;
 mod golden_smollm2;
 mod golden_tiny;
 mod identities;

@@ -3,6 +3,7 @@
 //! The file is read before the command line is: each of its keys becomes a flag in front of those that were given, and
 //! of two flags of one name the later counts.
 
+use super::run_folder::{DEFAULT_FOLDER, SETTINGS_FILE};
 use crate::error::{Error, Result, did_you_mean};
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -29,7 +30,8 @@ const OF_ONE_RUN: [&str; 2] = ["resume", "overwrite"];
 pub fn expand(mut args: Vec<OsString>, command: &Command) -> Result<Vec<OsString>> {
     let Some((index, subcommand)) = subcommand(&args, command) else { return Ok(args) };
     let has_config = subcommand.get_arguments().any(|arg| arg.get_long() == Some(CONFIG));
-    let Some(path) = config_path(&args[index + 1..]).filter(|_| has_config) else { return Ok(args) };
+    let given = value_of(&args[index + 1..], CONFIG).or_else(|| resumed(&args[index + 1..]));
+    let Some(path) = given.filter(|_| has_config) else { return Ok(args) };
     let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, "reading", e))?;
     let place = Path::new(&path).display().to_string();
     let flags = File { text: &text, place, subcommand, command }.flags()?;
@@ -45,15 +47,21 @@ fn subcommand<'c>(args: &[OsString], command: &'c Command) -> Option<(usize, &'c
     command.find_subcommand(name).map(|command| (index, command))
 }
 
-/// The value of the last `--config`.
-fn config_path(args: &[OsString]) -> Option<OsString> {
+/// The settings of the run that `--resume` asks for, if they lie beside its adapter: they need not be given again.
+fn resumed(args: &[OsString]) -> Option<OsString> {
+    args.iter().any(|arg| arg == "--resume").then_some(())?;
+    let folder = value_of(args, "adapter-path").unwrap_or_else(|| DEFAULT_FOLDER.into());
+    let path = Path::new(&folder).join(SETTINGS_FILE);
+    path.exists().then(|| path.into_os_string())
+}
+
+/// The last value of `--flag`.
+fn value_of(args: &[OsString], flag: &str) -> Option<OsString> {
     let end = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
     args[..end].iter().enumerate().rev().find_map(|(index, arg)| {
-        if arg == "--config" {
-            return args[..end].get(index + 1).cloned();
-        }
-        // Only a path that is UTF-8 can be cut off without unsafe code; others can stand on their own.
-        arg.to_str()?.strip_prefix("--config=").map(OsString::from)
+        // Only a value that is UTF-8 can be cut off without unsafe code; others can stand on their own.
+        let rest = arg.to_str()?.strip_prefix("--")?.strip_prefix(flag)?;
+        if rest.is_empty() { args[..end].get(index + 1).cloned() } else { rest.strip_prefix('=').map(OsString::from) }
     })
 }
 

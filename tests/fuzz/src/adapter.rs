@@ -8,6 +8,8 @@ mod export;
 mod file;
 #[path = "../../../src/adapter/merge.rs"]
 mod merge;
+#[path = "../../../src/adapter/norms.rs"]
+mod norms;
 #[path = "../../../src/adapter/slots.rs"]
 mod slots;
 
@@ -15,4 +17,5 @@ pub use config::{AdapterConfig, Method, common_divisors};
 pub use export::export;
 pub use file::{CONFIG_FILE, StoredAdapter, WEIGHTS_FILE};
 pub use merge::add_update;
+pub use norms::{MatrixNorms, update_norms};
 pub use slots::{Slot, slots};

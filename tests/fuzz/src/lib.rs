@@ -17,6 +17,8 @@ pub mod hash;
 pub mod model;
 #[path = "../../../src/random.rs"]
 pub mod random;
+#[path = "../../../src/report/mod.rs"]
+pub mod report;
 #[path = "../../../src/source/mod.rs"]
 pub mod source;
 #[path = "../../../src/text/mod.rs"]
