@@ -3,7 +3,6 @@
 //! The file is read before the command line is: each of its keys becomes a flag in front of those that were given, and
 //! of two flags of one name the later counts.
 
-use super::run_folder::{DEFAULT_FOLDER, SETTINGS_FILE};
 use crate::error::{Error, Result, did_you_mean};
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -13,6 +12,9 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// The settings of a run, beside its adapter.
+pub const SETTINGS_FILE: &str = "run.toml";
+
 /// The flag that names the file.
 const CONFIG: &str = "config";
 /// Flags that are not settings.
@@ -20,7 +22,8 @@ const NOT_SETTINGS: [&str; 4] = [CONFIG, "help", "version", "json"];
 /// Settings that say what becomes of an earlier run, so that they belong to one run only.
 const OF_ONE_RUN: [&str; 2] = ["resume", "overwrite"];
 
-/// Puts the settings of the file that `--config` names, where `args` have one, after the name of the subcommand.
+/// Puts the settings of the file that `--config` names, or those of the run that `--resume` goes on with, after the name
+/// of the subcommand.
 ///
 /// A key is the long name of a flag, with `-` or `_`, at the top of the file or in a table named after the subcommand; a
 /// value is a string, a number, true or false, or a list of strings and numbers, which becomes one value with commas.
@@ -30,7 +33,7 @@ const OF_ONE_RUN: [&str; 2] = ["resume", "overwrite"];
 pub fn expand(mut args: Vec<OsString>, command: &Command) -> Result<Vec<OsString>> {
     let Some((index, subcommand)) = subcommand(&args, command) else { return Ok(args) };
     let has_config = subcommand.get_arguments().any(|arg| arg.get_long() == Some(CONFIG));
-    let given = value_of(&args[index + 1..], CONFIG).or_else(|| resumed(&args[index + 1..]));
+    let given = value_of(&args[index + 1..], CONFIG).or_else(|| resumed(&args[index + 1..], subcommand));
     let Some(path) = given.filter(|_| has_config) else { return Ok(args) };
     let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, "reading", e))?;
     let place = Path::new(&path).display().to_string();
@@ -48,10 +51,14 @@ fn subcommand<'c>(args: &[OsString], command: &'c Command) -> Option<(usize, &'c
 }
 
 /// The settings of the run that `--resume` asks for, if they lie beside its adapter: they need not be given again.
-fn resumed(args: &[OsString]) -> Option<OsString> {
+fn resumed(args: &[OsString], subcommand: &Command) -> Option<OsString> {
+    const FOLDER: &str = "adapter-path";
     args.iter().any(|arg| arg == "--resume").then_some(())?;
-    let folder = value_of(args, "adapter-path").unwrap_or_else(|| DEFAULT_FOLDER.into());
-    let path = Path::new(&folder).join(SETTINGS_FILE);
+    let folder = value_of(args, FOLDER).or_else(|| {
+        let flag = subcommand.get_arguments().find(|arg| arg.get_long() == Some(FOLDER))?;
+        flag.get_default_values().first().map(|folder| folder.to_os_string())
+    });
+    let path = Path::new(&folder?).join(SETTINGS_FILE);
     path.exists().then(|| path.into_os_string())
 }
 
