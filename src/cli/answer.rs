@@ -79,7 +79,7 @@ impl Speaker<'_> {
         let mut print = |piece: Result<String>| {
             let piece = piece?;
             text.push_str(&piece);
-            if self.quiet || piece.is_empty() { Ok(()) } else { output::text(&piece) }
+            if self.quiet || piece.is_empty() { Ok(()) } else { output::answer(&piece) }
         };
         let mut printed = Ok(());
         let on_token = |token| {

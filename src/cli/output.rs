@@ -12,6 +12,16 @@ pub fn text(text: &str) -> Result<()> {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|e| Error::io(STDOUT, "writing", e))
 }
 
+/// Writes what a model said to standard output at once: on a terminal without what would steer it, for a model may say
+/// anything; elsewhere as it is.
+pub fn answer(piece: &str) -> Result<()> {
+    if std::io::stdout().is_terminal() { text(&harmless(piece)) } else { text(piece) }
+}
+
+fn harmless(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}
+
 /// Writes `text` and a line break to standard output.
 pub fn line(line: &str) -> Result<()> {
     text(&format!("{line}\n"))
@@ -149,6 +159,11 @@ mod tests {
         assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([999, 1500, 999_960, 2_345_678_901].map(bytes), ["999 B", "1.5 kB", "1.0 MB", "2.3 GB"]);
         assert_eq!([0.4, 45.0, 133.2, 3725.0, f64::NAN].map(duration), ["0s", "45s", "2m13s", "1h02m", "0s"]);
+    }
+
+    #[test]
+    fn nothing_steers_a_terminal() {
+        assert_eq!(harmless("a\x1b[31mb\r\u{9b}2J\u{7}\tc\né"), "a[31mb2J\tc\né");
     }
 
     #[test]

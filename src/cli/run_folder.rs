@@ -1,5 +1,6 @@
 //! The folder of a run: its adapter, its checkpoints, and its log, which is locked against other runs.
 
+use super::config_file::SETTINGS_FILE;
 use super::output;
 use crate::adapter::StoredAdapter;
 use crate::error::{Error, Result};
@@ -13,8 +14,6 @@ use std::path::{Path, PathBuf};
 
 /// Every event of the run, one JSON object a line.
 const LOG_FILE: &str = "log.jsonl";
-/// All settings of the run, as `--config` takes them.
-pub const SETTINGS_FILE: &str = "run.toml";
 /// Where a run lies unless told otherwise.
 pub const DEFAULT_FOLDER: &str = "adapters";
 

@@ -3,7 +3,6 @@
 //! The file is read before the command line is: each of its keys becomes a flag in front of those that were given, and
 //! of two flags of one name the later counts.
 
-use super::run_folder::{DEFAULT_FOLDER, SETTINGS_FILE};
 use crate::demo;
 use crate::error::{Error, Result, did_you_mean};
 use clap::builder::ValueParser;
@@ -14,6 +13,11 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// The settings of a run, beside its adapter.
+pub const SETTINGS_FILE: &str = "run.toml";
+
+/// The subcommand that trains.
+const TRAIN: &str = "finetune";
 /// The flag that names the file.
 const CONFIG: &str = "config";
 /// Flags that are not settings.
@@ -36,13 +40,15 @@ pub fn expand(mut args: Vec<OsString>, command: &Command) -> Result<Vec<OsString
         return Ok(args);
     }
     let rest = &args[index + 1..];
-    let (place, text) = match value_of(rest, CONFIG).or_else(|| resumed(rest)) {
+    let (place, text) = match value_of(rest, CONFIG).or_else(|| resumed(rest, subcommand)) {
         Some(path) => {
             let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, "reading", e))?;
             (Path::new(&path).display().to_string(), text)
         }
         // Nothing to train, and nothing to train on: what the program carries shows what it does.
-        None if ["model", "data"].iter().all(|flag| value_of(rest, flag).is_none()) => {
+        None if subcommand.get_name() == TRAIN
+            && ["model", "data"].iter().all(|flag| value_of(rest, flag).is_none()) =>
+        {
             ("the bundled run".to_owned(), demo::Set::ALL[0].run_toml())
         }
         None => return Ok(args),
@@ -61,10 +67,14 @@ fn subcommand<'c>(args: &[OsString], command: &'c Command) -> Option<(usize, &'c
 }
 
 /// The settings of the run that `--resume` asks for, if they lie beside its adapter: they need not be given again.
-fn resumed(args: &[OsString]) -> Option<OsString> {
+fn resumed(args: &[OsString], subcommand: &Command) -> Option<OsString> {
+    const FOLDER: &str = "adapter-path";
     args.iter().any(|arg| arg == "--resume").then_some(())?;
-    let folder = value_of(args, "adapter-path").unwrap_or_else(|| DEFAULT_FOLDER.into());
-    let path = Path::new(&folder).join(SETTINGS_FILE);
+    let folder = value_of(args, FOLDER).or_else(|| {
+        let flag = subcommand.get_arguments().find(|arg| arg.get_long() == Some(FOLDER))?;
+        flag.get_default_values().first().map(|folder| folder.to_os_string())
+    });
+    let path = Path::new(&folder?).join(SETTINGS_FILE);
     path.exists().then(|| path.into_os_string())
 }
 

@@ -25,6 +25,10 @@ struct Train {
     #[arg(long)]
     config: Option<String>,
     #[arg(long)]
+    resume: bool,
+    #[arg(long, default_value = "no/adapters")]
+    adapter_path: String,
+    #[arg(long)]
     model: Option<std::path::PathBuf>,
     #[arg(long, default_value_t = 1000)]
     iters: usize,
@@ -167,6 +171,20 @@ fn without_a_file_nothing_changes() {
 }
 
 #[test]
+fn a_resumed_run_has_its_own_settings() {
+    let folder = Folder::new("iters = 5\nblocks = 3");
+    let path = folder.0.path().display().to_string();
+    let resumed = Train { resume: true, adapter_path: path.clone(), iters: 5, blocks: Some(3), ..defaults() };
+    assert_eq!(folder.train(&format!("train --resume --adapter-path {path}")), resumed);
+    let more = folder.train(&format!("train --adapter-path={path} --iters 9 --resume"));
+    assert_eq!(more, Train { iters: 9, ..resumed });
+    assert_eq!(folder.train(&format!("train --adapter-path {path}")).iters, 1000);
+    assert_eq!(folder.train("train --resume"), Train { resume: true, ..defaults() });
+    let (_, effective) = folder.parse("train --resume").unwrap();
+    assert!(!effective.contains("resume"), "{effective}");
+}
+
+#[test]
 fn the_last_file_counts() {
     let folder = Folder::new("iters = 5");
     assert_eq!(folder.train("train --config nowhere CONFIG").iters, 5);
@@ -235,7 +253,7 @@ fn effective_settings_read_back_to_the_same_run() {
         assert_eq!(same, effective);
     }
     let effective = Folder::new("").parse("train --learning-rate 1e-5 --model a --json").unwrap().1;
-    let expected = "model = \"a\"\niters = 1000\nlearning-rate = 1e-5\nseed = 0\ntarget-modules = \"q_proj,v_proj\"\n\
+    let expected = "adapter-path = \"no/adapters\"\nmodel = \"a\"\niters = 1000\nlearning-rate = 1e-5\nseed = 0\ntarget-modules = \"q_proj,v_proj\"\n\
                     method = \"diablo\"\nmask-prompt = false\n";
     assert_eq!(effective, expected);
 }

@@ -125,7 +125,7 @@ fn what_cannot_be_typed_ends_a_script() {
     let told = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(1));
     assert!(told.starts_with("error: standard input: reading failed: "), "{told}");
-    assert!(workspace.fails(&format!("{CHAT} --temp -1"), 2).contains("--temp"));
+    assert!(workspace.fails(&format!("{CHAT} --temp=-1"), 2).contains("--temp"));
     assert!(workspace.fails(&format!("{CHAT} --adapter-path nowhere"), 1).contains("nowhere"));
     workspace.write("model/tokenizer_config.json", r#"{"eos_token": "<|im_end|>"}"#);
     assert!(workspace.fails(CHAT, 2).contains("model has no chat template; diablo generate --raw"));
