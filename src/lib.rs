@@ -13,10 +13,12 @@
 //! - [`train`]: step, optimizer, schedule, loop, events
 //! - [`generate`]: sampling and streaming
 //! - [`eval`]: loss and perplexity
+//! - [`report`]: what a run did, as a page and as a curve in the terminal
 //! - [`device`]: which GPU or CPU, and its limits
 //! - [`selftest`]: every kernel against its twin on a device, and a toy run
 //!
-//! and beside them [`error`], [`hash`], [`random`], and natively `cli`, `export`, `files` and `inspect`.
+//! and beside them [`error`], [`hash`], [`random`], and natively `cli`, `demo` (the bundled model), `export`, `files`
+//! and `inspect`.
 
 pub mod adapter;
 #[cfg(not(target_family = "wasm"))]
@@ -24,6 +26,8 @@ pub mod bench;
 #[cfg(not(target_family = "wasm"))]
 pub mod cli;
 pub mod data;
+#[cfg(not(target_family = "wasm"))]
+pub mod demo;
 pub mod device;
 pub mod error;
 pub mod eval;
@@ -38,6 +42,7 @@ pub mod inspect;
 pub mod kernels;
 pub mod model;
 pub mod random;
+pub mod report;
 pub mod selftest;
 pub mod source;
 #[cfg(test)]

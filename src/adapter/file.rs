@@ -42,8 +42,9 @@ impl StoredAdapter {
                 view.map(|view| (slot.name.as_str(), view)).map_err(|e| Error::adapter(&slot.name, e.to_string()))
             })
             .collect::<Result<Vec<_>>>()?;
-        let weights = safetensors::serialize(views, Some(header_metadata(model)))
-            .map_err(|e| Error::adapter(WEIGHTS_FILE, e.to_string()))?;
+        let weights = safetensors::serialize(views, None).map_err(|e| Error::adapter(WEIGHTS_FILE, e.to_string()))?;
+        let metadata = serde_json::json!({"format": "pt", BASE_HASH: shapes_hash(model)});
+        let weights = with_metadata(weights, &metadata);
         let mut config =
             serde_json::to_vec_pretty(&self.config.to_json(&self.base, model)).expect("JSON of plain values");
         config.push(b'\n');
@@ -85,6 +86,20 @@ impl StoredAdapter {
         let values = slots.iter().map(|slot| read_slot(&tensors, slot, &place)).collect::<Result<_>>()?;
         Ok(Self { config, base, values })
     }
+}
+
+/// A safetensors file with `metadata`, always in one order: the same adapter is the same bytes.
+fn with_metadata(file: Vec<u8>, metadata: &serde_json::Value) -> Vec<u8> {
+    let (length, rest) = file.split_at(8);
+    let length = u64::from_le_bytes(length.try_into().expect("eight bytes")) as usize;
+    let (header, data) = rest.split_at(length);
+    let tensors = header.trim_ascii().strip_prefix(b"{").expect("the header is an object");
+    let comma = if tensors.starts_with(b"}") { "" } else { "," };
+    let mut header = format!("{{\"__metadata__\":{metadata}{comma}").into_bytes();
+    header.extend_from_slice(tensors);
+    // Blanks at the end align the data behind it.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    [&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat()
 }
 
 /// What the header of [`WEIGHTS_FILE`] says besides the tensors.

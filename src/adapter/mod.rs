@@ -8,6 +8,7 @@ mod config;
 mod dropout;
 mod file;
 mod merge;
+mod norms;
 mod slots;
 
 pub use config::{AdapterConfig, Method, common_divisors};
@@ -15,6 +16,7 @@ pub use dropout::Dropout;
 pub(crate) use file::header_metadata;
 pub use file::{CONFIG_FILE, StoredAdapter, WEIGHTS_FILE};
 pub use merge::add_update;
+pub use norms::{MatrixNorms, update_norms};
 pub use slots::{Slot, slots};
 
 use crate::kernels::block_matmul;

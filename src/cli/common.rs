@@ -1,30 +1,39 @@
 //! Flags and steps that several subcommands share.
 
-use super::output;
+use super::{download, output};
 use crate::adapter::{Adapters, StoredAdapter, slots};
-use crate::data::{Dataset, Example, JsonlFile, RowOptions};
+use crate::data::{DataFile, Dataset, Example, RowOptions, Splits, load_rows};
+use crate::demo::{self, Set};
 use crate::device::{self, SelectedDevice};
 use crate::error::{Error, Result};
 use crate::model::{Model, ModelConfig};
 use crate::source::Source;
-use crate::text::{ChatTemplate, Tokenizer};
+use crate::source::hub::HubName;
+use crate::text::Codec;
 use crate::train::TrainConfig;
 use burn::tensor::{Tensor, TensorData};
-use serde_json::Value;
 use std::path::{Path, PathBuf};
+
+/// How the names of the bundled data sets begin.
+const BUNDLED: &str = "demo/";
 
 /// Which model.
 #[derive(Debug, clap::Args)]
 pub struct ModelArgs {
-    /// Model: a Hugging Face folder or a .gguf file
-    #[arg(long, value_name = "PATH")]
+    /// Model: a Hugging Face folder, a .gguf file, or a name on the hub (org/name, org/name/file.gguf);
+    /// demo is the bundled one
+    #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
+    /// Branch, tag or commit of a model on the hub
+    #[arg(long, value_name = "REV")]
+    revision: Option<String>,
 }
 
 /// Which data, and how its rows become tokens.
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
-    /// Data: a .jsonl file, or a folder with train.jsonl and, if you like, valid.jsonl and test.jsonl
+    /// Data: a .jsonl, .json, .csv, .tsv or .txt file, or a folder with a train file of these kinds and, if you like,
+    /// valid and test files; demo/style and demo/facts are bundled
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Train (and evaluate) answers only, not prompts
@@ -52,16 +61,28 @@ pub struct DeviceArgs {
 }
 
 impl ModelArgs {
-    /// Opens the model: headers, tokenizer and chat template, but no weights.
+    /// Opens the model: headers, tokenizer and chat template, but no weights. One on the hub is fetched first.
     pub async fn open(&self) -> Result<Opened> {
-        Opened::new(Source::open(self.path()?).await?)
+        let path = self.path()?;
+        if path.as_os_str() == demo::NAME {
+            return Opened::new(demo::source().await?);
+        }
+        let Some(name) = HubName::find(path, self.revision.as_deref())? else {
+            return Opened::new(Source::open(path).await?);
+        };
+        let mut source = Source::open(download::fetch(&name)?).await?;
+        source.name = name.to_string(); // it means more than a path in the cache, in adapters too
+        Opened::new(source)
     }
 
-    /// The model's path.
+    /// The model's path, or its name on the hub.
     pub fn path(&self) -> Result<&Path> {
         let files = "config.json, tokenizer.json, model.safetensors";
-        let missing =
-            || Error::Usage(format!("--model is missing; give a Hugging Face folder ({files}) or a .gguf file"));
+        let missing = || {
+            Error::Usage(format!(
+                "--model is missing; give a Hugging Face folder ({files}), a .gguf file, org/name on the hub, or demo"
+            ))
+        };
         self.model.as_deref().ok_or_else(missing)
     }
 }
@@ -73,35 +94,43 @@ impl DataArgs {
         self.data.as_deref().ok_or_else(missing)
     }
 
+    /// All files of the data, or the bundled data set that it names.
+    pub fn splits(&self) -> Result<Splits> {
+        self.bundled()?.map_or_else(|| load_rows(self.path()?), Ok)
+    }
+
+    /// The files of the bundled data set that the path names, if it names one.
+    pub fn bundled(&self) -> Result<Option<Splits>> {
+        let path = self.path()?;
+        let name = path.to_str().filter(|name| name.starts_with(BUNDLED) && !path.exists());
+        name.map(|name| Ok(Set::from_name(name)?.splits())).transpose()
+    }
+
     /// How rows become tokens for this model, which was made for texts of a certain length.
     fn options(&self, model: &Opened) -> RowOptions {
         RowOptions {
             mask_prompt: self.mask_prompt,
             max_seq_length: self.max_seq_length.min(model.source.config.max_position_embeddings),
-            eos_id: model.eos_id,
+            eos_id: model.codec.eos_id,
         }
     }
 
-    /// The rows of `text`, which stands in the file `place`, as tokens. Says how many had to be cut.
-    pub fn encode(&self, text: &str, place: &str, model: &Opened) -> Result<Dataset> {
+    /// The rows of `file`, or the first `rows` of them, as tokens. Says how many had to be cut.
+    pub fn dataset(&self, file: &DataFile, rows: Option<usize>, model: &Opened) -> Result<Dataset> {
         let options = self.options(model);
-        let data = Dataset::from_jsonl(text, place, &model.tokenizer, model.template.as_ref(), &options)?;
+        let data = Dataset::from_file(file, rows, &model.codec.tokenizer, model.codec.template.as_ref(), &options)?;
         for Example { input_ids, labels } in &data.examples {
             let labels = labels.iter().filter_map(|label| u32::try_from(*label).ok());
-            model.check_ids(input_ids.iter().copied().chain(labels))?;
+            model.codec.check_ids(input_ids.iter().copied().chain(labels))?;
         }
         let (cut, rows) = (data.summary.truncated, data.summary.rows);
         if cut > 0 {
             let limit = options.max_seq_length;
             let why = if limit < self.max_seq_length { "what the model takes" } else { "--max-seq-length" };
+            let place = &file.place;
             output::note(&format!("warning: {place}: {cut} of {rows} rows are cut after {limit} tokens ({why})"));
         }
         Ok(data)
-    }
-
-    /// All rows of a file; see [`encode`](Self::encode).
-    pub fn dataset(&self, file: &JsonlFile, model: &Opened) -> Result<Dataset> {
-        self.encode(&file.text, &file.place, model)
     }
 }
 
@@ -137,59 +166,18 @@ pub fn describe(device: &SelectedDevice) -> String {
 /// A model that is ready for text; its weights are still where they were.
 pub struct Opened {
     pub source: Source,
-    pub tokenizer: Tokenizer,
-    pub template: Option<ChatTemplate>,
-    /// Ends a text.
-    pub eos_id: Option<u32>,
+    pub codec: Codec,
 }
 
 impl Opened {
     fn new(source: Source) -> Result<Self> {
-        let tokenizer =
-            Tokenizer::from_bytes(&source.assets.tokenizer_json, &format!("{}: tokenizer.json", source.name))?;
-        let (config, assets) = (&source.config, &source.assets);
-        // The tokenizer's settings name these tokens by text, the model's by id; either may be missing.
-        let special = |key: &str, id: Option<u32>| {
-            let settings = [&assets.tokenizer_config, &assets.special_tokens_map].into_iter().flatten();
-            let named = settings.map(|settings| &settings[key]).find_map(token_text).map(str::to_owned);
-            named.or_else(|| tokenizer.token(id?)).unwrap_or_default()
-        };
-        let bos = special("bos_token", config.bos_token_id);
-        let eos = special("eos_token", config.eos_token_ids.first().copied());
-        let template = assets.chat_template.as_deref();
-        let template = template.map(|template| ChatTemplate::new(template, &bos, &eos)).transpose()?;
-        let eos_id = tokenizer.token_id(&eos).or_else(|| config.eos_token_ids.first().copied());
-        Ok(Self { source, tokenizer, template, eos_id })
-    }
-
-    /// The token ids of `text`.
-    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let ids = self.tokenizer.encode(text)?;
-        self.check_ids(ids.iter().copied())?;
-        Ok(ids)
-    }
-
-    /// An error if the model does not know all of `ids`: some tokenizers have more tokens than their model.
-    fn check_ids(&self, mut ids: impl Iterator<Item = u32>) -> Result<()> {
-        let known = self.source.config.vocab_size;
-        match ids.find(|id| *id as usize >= known) {
-            None => Ok(()),
-            Some(id) => {
-                let what = format!("the tokenizer gives token {id}, but the model knows only {known}");
-                Err(Error::model(&self.source.name, what))
-            }
-        }
+        Ok(Self { codec: Codec::new(&source)?, source })
     }
 
     /// Reads the weights onto `device`.
     pub async fn load(&self, device: &SelectedDevice) -> Result<Model> {
         Model::load(&self.source, &device.device, device.info.max_tensor_bytes).await
     }
-}
-
-/// The text of a special token: a string, or an object that holds one.
-fn token_text(token: &Value) -> Option<&str> {
-    token.as_str().or_else(|| token["content"].as_str())
 }
 
 /// Moves an adapter to the device of its model.

@@ -2,7 +2,7 @@
 
 use super::common::{self, AdapterArgs, DataArgs, DeviceArgs, ModelArgs};
 use super::output;
-use crate::data::{JsonlFile, load_rows};
+use crate::data::{DataFile, find_split, load_file};
 use crate::error::{Error, Result};
 use crate::eval::evaluate;
 use crate::train::{TrainConfig, TrainEvent};
@@ -35,7 +35,11 @@ impl Args {
         let data_path = self.data.path()?;
         let opened = self.model.open().await?;
         let adapter = self.adapter.load(&opened.source.config)?;
-        let data = self.data.dataset(&rows(data_path)?, &opened)?;
+        let file = match self.data.bundled()?.and_then(|splits| splits.test) {
+            Some(test) => test,
+            None => rows(data_path)?,
+        };
+        let data = self.data.dataset(&file, None, &opened)?;
         let device = self.device.select(json).await?;
         let model = opened.load(&device).await?;
         let adapters = adapter.map(|adapter| common::on_device(adapter, &model));
@@ -49,15 +53,18 @@ impl Args {
 }
 
 /// The file at `path`; of a folder the test rows, else the validation rows, and says which.
-fn rows(path: &Path) -> Result<JsonlFile> {
+fn rows(path: &Path) -> Result<DataFile> {
     if !path.is_dir() {
-        return Ok(load_rows(path)?.train);
+        return load_file(path);
     }
-    let file = ["test.jsonl", "valid.jsonl"].map(|name| path.join(name)).into_iter().find(|file| file.exists());
+    let file = match find_split(path, "test")? {
+        None => find_split(path, "valid")?,
+        test => test,
+    };
     let file = file.ok_or_else(|| {
-        let what = "no test.jsonl and no valid.jsonl in this folder; --data takes one of its files as well";
+        let what = "no test.jsonl, valid.jsonl, or like them, in this folder; --data takes one of its files as well";
         Error::data(path.display().to_string(), what)
     })?;
     output::note(&format!("evaluating {}", file.display()));
-    Ok(load_rows(file)?.train)
+    load_file(file)
 }

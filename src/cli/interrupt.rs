@@ -27,3 +27,13 @@ pub fn watch(answer: &'static str) -> Result<()> {
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }
+
+/// Work begins that the next signal may stop; earlier ones are forgotten.
+pub fn begin() {
+    REQUESTED.store(false, Ordering::Relaxed);
+}
+
+/// That work has ended: the next signal ends the process at once.
+pub fn end() {
+    REQUESTED.store(true, Ordering::Relaxed);
+}

@@ -2,8 +2,8 @@
 
 use super::common::{AdapterArgs, ModelArgs};
 use super::{interrupt, output};
-use crate::export::export_folder;
 use crate::error::{Error, Result};
+use crate::export::export_folder;
 use crate::weights::FloatType;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;

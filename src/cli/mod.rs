@@ -3,9 +3,14 @@
 // Printing is what this module is for; the rest of the crate does not.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod answer;
 mod bench;
+mod chat;
 mod common;
+mod completions;
+mod config_file;
 mod devices;
+mod download;
 mod eval;
 mod export;
 mod finetune;
@@ -16,10 +21,12 @@ mod merge;
 mod output;
 mod preview;
 mod progress;
+mod results;
 mod run_folder;
 
 use crate::error::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Fine-tune small language models on your own data: any GPU, or none; no Python, no CUDA.
@@ -44,18 +51,39 @@ enum Command {
     Finetune(finetune::Args),
     Preview(preview::Args),
     Generate(generate::Args),
+    Chat(chat::Args),
     Eval(eval::Args),
     Merge(merge::Args),
     Export(export::Args),
     Inspect(inspect::Args),
     Devices(devices::Args),
     Bench(bench::Args),
+    Completions(completions::Args),
 }
 
 impl Cli {
     /// Reads the arguments of the process; wrong ones, `--help` and `--version` end it here.
     pub fn parse_arguments() -> Self {
-        Self::parse()
+        let args: Vec<OsString> = std::env::args_os().collect();
+        let json = args.iter().any(|arg| arg == "--json");
+        let args = config_file::expand(args, &Self::command()).unwrap_or_else(|error| {
+            output::failure(&error, json);
+            std::process::exit(error.exit_code().into())
+        });
+        Self::from_arguments(args).unwrap_or_else(|error| error.exit())
+    }
+
+    fn from_arguments(args: Vec<OsString>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.clone().try_get_matches_from(args)?;
+        let mut cli = Self::from_arg_matches(&matches).map_err(|e| e.format(&mut command))?;
+        if let (Command::Finetune(args), Some((name, matches))) = (&mut cli.command, matches.subcommand()) {
+            args.settings = command
+                .find_subcommand(name)
+                .map(|command| config_file::effective_toml(matches, command))
+                .unwrap_or_default();
+        }
+        Ok(cli)
     }
 
     /// Runs the command and says what went wrong, if anything did.
@@ -77,12 +105,14 @@ impl Command {
             Self::Finetune(args) => args.run(json).await,
             Self::Preview(args) => args.run(json).await,
             Self::Generate(args) => args.run(json).await,
+            Self::Chat(args) => args.run(json).await,
             Self::Eval(args) => args.run(json).await,
             Self::Merge(args) => args.run(json).await,
             Self::Export(args) => args.run(json).await,
             Self::Inspect(args) => args.run(json).await,
             Self::Devices(args) => args.run(json).await,
             Self::Bench(args) => args.run(json).await,
+            Self::Completions(args) => args.run(),
         }
     }
 }
@@ -90,7 +120,6 @@ impl Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_of_the_flags_is_sound() {

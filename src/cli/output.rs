@@ -133,20 +133,6 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// `values` as a line of at most `width` bars, each the mean of its share of them.
-pub fn sparkline(values: &[f64], width: usize) -> String {
-    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let bars = width.min(values.len());
-    let means: Vec<f64> = (0..bars)
-        .map(|bar| &values[bar * values.len() / bars..(bar + 1) * values.len() / bars])
-        .map(|share| share.iter().sum::<f64>() / share.len() as f64)
-        .collect();
-    let lowest = means.iter().copied().fold(f64::INFINITY, f64::min);
-    let highest = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let height = |mean: &f64| (mean - lowest) / (highest - lowest).max(f64::MIN_POSITIVE);
-    means.iter().map(|mean| BARS[(height(mean) * (BARS.len() - 1) as f64).round() as usize]).collect()
-}
-
 /// `path` as a shell takes it: quoted where it holds anything but plain characters.
 pub fn shell_word(path: &std::path::Path) -> String {
     let text = path.display().to_string();
@@ -163,13 +149,6 @@ mod tests {
         assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([999, 1500, 999_960, 2_345_678_901].map(bytes), ["999 B", "1.5 kB", "1.0 MB", "2.3 GB"]);
         assert_eq!([0.4, 45.0, 133.2, 3725.0, f64::NAN].map(duration), ["0s", "45s", "2m13s", "1h02m", "0s"]);
-    }
-
-    #[test]
-    fn a_sparkline_falls_as_its_values_do() {
-        assert_eq!(sparkline(&[7.0, 7.0, 3.5, 3.5, 0.0, 0.0], 3), "█▅▁");
-        assert_eq!(sparkline(&[1.0, 1.0], 10), "▁▁");
-        assert_eq!(sparkline(&[], 10), "");
     }
 
     #[test]

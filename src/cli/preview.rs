@@ -2,7 +2,7 @@
 
 use super::common::{DataArgs, ModelArgs, Opened};
 use super::output::{self, Style};
-use crate::data::{Example, IGNORED, Preview, load_rows};
+use crate::data::{Example, IGNORED, Preview};
 use crate::error::Result;
 
 /// Show the first rows of data as the model will see them: text, tokens, and which of them are trained
@@ -21,13 +21,14 @@ pub struct Args {
 
 impl Args {
     pub async fn run(self, json: bool) -> Result<()> {
-        let data_path = self.data.path()?;
+        self.data.path()?;
         let opened = self.model.open().await?;
-        let file = load_rows(data_path)?.train;
-        let data = self.data.encode(first_rows(&file.text, self.rows), &file.place, &opened)?;
+        let file = self.data.splits()?.train;
+        let rows = (self.rows > 0).then_some(self.rows);
+        let data = self.data.dataset(&file, rows, &opened)?;
         let style = Style::stdout();
         for (index, example) in data.examples.iter().enumerate() {
-            let preview = Preview::new(example, &opened.tokenizer)?;
+            let preview = Preview::new(example, &opened.codec.tokenizer)?;
             if json {
                 output::json(&preview)?;
             } else {
@@ -38,22 +39,12 @@ impl Args {
     }
 }
 
-/// `text` up to the end of the line that holds its row number `rows`; all of it if that is 0 or more than there are.
-fn first_rows(text: &str, rows: usize) -> &str {
-    let mut ends = text.split_inclusive('\n').scan(0, |end, line| {
-        *end += line.len();
-        Some((*end, line))
-    });
-    let last = ends.by_ref().filter(|(_, line)| !line.trim().is_empty()).nth(rows.wrapping_sub(1));
-    last.map_or(text, |(end, _)| &text[..end])
-}
-
 /// One row for people: trained tokens in colour, or in brackets where there are no colours.
 fn shown(number: usize, example: &Example, text: &str, model: &Opened, style: Style) -> String {
     let heading =
         format!("row {number}: {} tokens, {} of them trained", example.input_ids.len(), example.target_tokens());
     let tokens = example.input_ids.iter().zip(&example.labels).enumerate().map(|(position, (id, label))| {
-        let token = model.tokenizer.token(*id).unwrap_or_else(|| format!("<{id}>"));
+        let token = model.codec.tokenizer.token(*id).unwrap_or_else(|| format!("<{id}>"));
         // Nothing predicts the first token.
         match (position > 0 && *label != IGNORED, style.is_enabled()) {
             (true, true) => style.strong(&token),
@@ -63,17 +54,4 @@ fn shown(number: usize, example: &Example, text: &str, model: &Opened, style: St
     });
     let tokens = tokens.collect::<Vec<_>>().join(" ");
     format!("{}\n{}\n{}\n{tokens}\n\n", style.heading(&heading), text.trim_end_matches('\n'), style.dim("tokens:"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::first_rows;
-
-    #[test]
-    fn rows_are_counted_without_blank_lines() {
-        let text = "\na\n \nb\r\nc";
-        assert_eq!(first_rows(text, 1), "\na\n");
-        assert_eq!(first_rows(text, 2), "\na\n \nb\r\n");
-        assert_eq!([3, 4, 0].map(|rows| first_rows(text, rows)), [text; 3]);
-    }
 }

@@ -9,9 +9,6 @@ use serde_json::Value;
 use std::io::IsTerminal;
 use std::time::Instant;
 
-/// Characters of the loss plot.
-const PLOT_WIDTH: usize = 60;
-
 /// Draws a run, and keeps its folder.
 pub struct Progress {
     drawing: Drawing,
@@ -23,8 +20,6 @@ pub struct Progress {
     first: Option<(usize, Instant)>,
     /// Steps since the last plain line.
     recent: Vec<StepReport>,
-    /// What the plot at the end of a bar shows.
-    losses: Vec<f64>,
     /// Nobody reads standard output any more.
     reader_is_gone: bool,
 }
@@ -45,16 +40,7 @@ impl Progress {
         } else {
             Drawing::Plain
         };
-        Self {
-            drawing,
-            folder,
-            steps,
-            steps_per_report,
-            first: None,
-            recent: Vec::new(),
-            losses: Vec::new(),
-            reader_is_gone: false,
-        }
+        Self { drawing, folder, steps, steps_per_report, first: None, recent: Vec::new(), reader_is_gone: false }
     }
 
     /// Says what is about to run: a line of JSON, or labelled lines.
@@ -105,7 +91,6 @@ impl Progress {
     fn step(&mut self, report: StepReport) -> Result<()> {
         let left = output::duration(self.seconds_left(&report));
         if let Drawing::Bar(bar) = &self.drawing {
-            self.losses.push(report.loss);
             bar.set_position(report.step as u64);
             bar.set_message(format!("loss {:.4}  {:.0} tokens/s  {left} left", report.loss, report.tokens_per_second));
             return Ok(());
@@ -151,6 +136,10 @@ impl Observer for Progress {
     fn event(&mut self, event: &TrainEvent) -> Result<()> {
         self.folder.record(event)?;
         if let Drawing::Json = self.drawing {
+            // The last event of all: test loss, answers and report come before it.
+            if matches!(event, TrainEvent::Done { .. }) {
+                return Ok(());
+            }
             return self.line(&serde_json::to_string(event).expect("JSON of plain values"));
         }
         match event {
@@ -169,16 +158,14 @@ impl Observer for Progress {
             TrainEvent::Warning { step, message } => {
                 self.line(&format!("step {step}/{}  warning: {message}", self.steps))
             }
+            // The error that follows says all there is to say.
+            TrainEvent::Diverged { .. } => Ok(()),
             TrainEvent::Test(report) => {
                 self.line(&format!("test loss {:.4}  perplexity {:.2}", report.loss, report.perplexity))
             }
             TrainEvent::Checkpoint { step, path } => self.line(&format!("step {step}/{}  saved in {path}", self.steps)),
             TrainEvent::Done { steps, loss, seconds, tokens, best, stopped_early } => {
                 self.finish();
-                let plot = output::sparkline(&self.losses, PLOT_WIDTH);
-                if !plot.is_empty() {
-                    self.line(&format!("loss {:.4} {plot} {loss:.4}", self.losses[0]))?;
-                }
                 let early = if *stopped_early { ", early since validation no longer improved" } else { "" };
                 self.line(&format!(
                     "done: {} steps over {} tokens in {}{early}, last loss {loss:.4}",

@@ -1,18 +1,22 @@
-//! The folder of a run: its adapter, its checkpoints, its log, and a lock against other runs.
+//! The folder of a run: its adapter, its checkpoints, and its log, which is locked against other runs.
 
 use super::output;
-use crate::adapter::{CONFIG_FILE, StoredAdapter};
+use crate::adapter::StoredAdapter;
 use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomically};
 use crate::model::ModelConfig;
-use crate::train::checkpoint::{self, Lock};
+use crate::train::checkpoint;
 use crate::train::{Snapshot, TrainEvent};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 /// Every event of the run, one JSON object a line.
 const LOG_FILE: &str = "log.jsonl";
+/// All settings of the run, as `--config` takes them.
+pub const SETTINGS_FILE: &str = "run.toml";
+/// Where a run lies unless told otherwise.
+pub const DEFAULT_FOLDER: &str = "adapters";
 
 /// What becomes of the run that a folder holds already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,47 +33,37 @@ pub enum Earlier {
 pub struct RunFolder {
     path: PathBuf,
     model: ModelConfig,
+    /// Locked for as long as it is open.
     log: Option<File>,
     events: Vec<TrainEvent>,
-    _lock: Lock,
 }
 
 impl RunFolder {
-    /// Takes the folder, and reads the newest complete checkpoint where it is to be resumed. Changes nothing yet.
+    /// Looks at the folder, and reads the newest complete checkpoint where it is to be resumed. Changes nothing.
     ///
     /// # Errors
-    /// If another run uses it, it holds an unfinished run that may not be replaced, there is nothing to resume, or it
-    /// cannot be written.
+    /// If it holds an unfinished run that may not be replaced, or there is nothing to resume.
     pub fn open(path: &Path, model: &ModelConfig, earlier: Earlier) -> Result<(Self, Option<Snapshot>)> {
-        if earlier == Earlier::Resume && checkpoint::list(path)?.is_empty() {
-            return Err(Error::Usage(format!(
-                "{} holds no checkpoint to resume from; leave --resume out to start, or name the folder of the run with \
-                 --adapter-path",
-                path.display()
-            )));
-        }
-        create_folder(path)?;
-        let lock = Lock::take(path)?;
-        if earlier == Earlier::KeepUnfinished {
-            refuse_unfinished(path)?;
-        }
         let snapshot = match earlier {
-            Earlier::Resume => Some(checkpoint::load_newest(path, model, |skipped| {
-                output::note(&format!("warning: {skipped}; going back to the checkpoint before"));
-            })?),
-            Earlier::Overwrite | Earlier::KeepUnfinished => None,
+            Earlier::Resume => Some(newest(path, model)?),
+            Earlier::Overwrite => None,
+            Earlier::KeepUnfinished => {
+                refuse_unfinished(path)?;
+                None
+            }
         };
-        let folder = Self { path: path.to_owned(), model: model.clone(), log: None, events: Vec::new(), _lock: lock };
-        Ok((folder, snapshot))
+        Ok((Self { path: path.to_owned(), model: model.clone(), log: None, events: Vec::new() }, snapshot))
     }
 
     /// The run begins, or goes on from `resume`: removes what an earlier run left behind, as far as that goes on no
-    /// further, and starts the log.
+    /// further, notes the `settings`, and starts the log.
     ///
     /// # Errors
-    /// Where the system refuses.
-    pub fn begin(&mut self, resume: Option<&Snapshot>) -> Result<()> {
+    /// If another run uses the folder, or the system refuses.
+    pub fn begin(&mut self, resume: Option<&Snapshot>, settings: &str) -> Result<()> {
+        create_folder(&self.path)?;
         let log = self.path.join(LOG_FILE);
+        let before = self.lock(&log)?;
         match resume {
             None => checkpoint::clear(&self.path)?,
             Some(snapshot) => {
@@ -83,9 +77,23 @@ impl RunFolder {
             }
         }
         write_atomically(&log, |file| self.events.iter().try_for_each(|event| writeln!(file, "{}", json(event))))?;
-        let opened = OpenOptions::new().append(true).open(&log);
-        self.log = Some(opened.map_err(|e| Error::io(&log, "opening the log", e))?);
-        Ok(())
+        self.log = Some(self.lock(&log)?);
+        drop(before);
+        write_atomically(&self.path.join(SETTINGS_FILE), |file| file.write_all(settings.as_bytes()))
+    }
+
+    /// Opens the log for this run alone.
+    fn lock(&self, log: &Path) -> Result<File> {
+        let opened = OpenOptions::new().create(true).append(true).open(log);
+        let file = opened.map_err(|e| Error::io(log, "opening the log", e))?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(Error::Usage(format!(
+                "another run is using {}; wait for it, or name another folder with --adapter-path",
+                self.path.display()
+            ))),
+            // Some network file systems have no locks.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+        }
     }
 
     /// Notes an event in the log.
@@ -119,6 +127,14 @@ impl RunFolder {
         StoredAdapter::load(&self.path, &self.model)
     }
 
+    /// After an error of the file system: tells what can be gone on from.
+    pub fn say_what_is_left(&self, error: &Error) {
+        let newest = checkpoint::list(&self.path).ok().and_then(|mut all| all.pop());
+        if let Some((_, path)) = newest.filter(|_| !output::reader_is_gone(error)) {
+            output::note(&format!("{} is intact; once there is room, go on with --resume", path.display()));
+        }
+    }
+
     /// Everything that happened, also before a resume.
     pub fn events(&self) -> &[TrainEvent] {
         &self.events
@@ -130,11 +146,25 @@ impl RunFolder {
     }
 }
 
+/// The newest complete checkpoint; warns of those that are not.
+fn newest(path: &Path, model: &ModelConfig) -> Result<Snapshot> {
+    if checkpoint::list(path)?.is_empty() {
+        return Err(Error::Usage(format!(
+            "{} holds no checkpoint to resume from; leave --resume out to start, or name the folder of the run with \
+             --adapter-path",
+            path.display()
+        )));
+    }
+    checkpoint::load_newest(path, model, |skipped| {
+        output::note(&format!("warning: {skipped}; going back to the checkpoint before"));
+    })
+}
+
 /// An error if `path` holds a run that was not finished.
 fn refuse_unfinished(path: &Path) -> Result<()> {
     let Some((step, _)) = checkpoint::list(path)?.pop() else { return Ok(()) };
-    let is_finished = read_log(&path.join(LOG_FILE)).iter().any(|event| matches!(event, TrainEvent::Done { .. }));
-    if is_finished {
+    let ends = |event: &TrainEvent| matches!(event, TrainEvent::Done { .. } | TrainEvent::Diverged { .. });
+    if read_log(&path.join(LOG_FILE)).iter().any(ends) {
         return Ok(());
     }
     Err(Error::Usage(format!(
@@ -158,15 +188,10 @@ fn is_after(event: &TrainEvent, step: usize) -> bool {
         TrainEvent::Eval(report) => report.step.is_some_and(|at| at > step),
         TrainEvent::Resume { .. } => false,
         TrainEvent::Warning { step: at, .. } | TrainEvent::Checkpoint { step: at, .. } => *at > step,
-        TrainEvent::Test(_) | TrainEvent::Done { .. } => true,
+        TrainEvent::Test(_) | TrainEvent::Done { .. } | TrainEvent::Diverged { .. } => true,
     }
 }
 
 fn json(event: &TrainEvent) -> String {
     serde_json::to_string(event).expect("JSON of plain values")
-}
-
-/// Whether `path` holds an adapter.
-pub fn has_adapter(path: &Path) -> bool {
-    path.join(CONFIG_FILE).exists()
 }

@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::data::{Batch, Example, Row, RowEncoder, RowOptions};
+use super::records::{Content, Record};
+use crate::data::{Batch, DataFile, Example, Row, RowEncoder, RowOptions};
 use crate::error::{Error, Result};
 use crate::text::{ChatTemplate, Tokenizer};
 
@@ -11,12 +12,14 @@ use crate::text::{ChatTemplate, Tokenizer};
 const AT_A_TIME: usize = 1024;
 
 /// All examples of one file, in its order.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Dataset {
-    /// At least one.
+    /// At least one, where a file was read.
     pub examples: Vec<Example>,
     /// What there is to say about them.
     pub summary: Summary,
+    /// For each example whether it was cut to the maximum length.
+    pub(super) truncated: Vec<bool>,
 }
 
 /// The size of a data set.
@@ -35,34 +38,37 @@ pub struct Summary {
 }
 
 impl Dataset {
-    /// Reads the rows of a `.jsonl` file, `text`; `place` names it in errors.
-    pub fn from_jsonl(
-        text: &str,
-        place: &str,
+    /// Reads the rows of `file`: all of them, or the first `rows`.
+    pub fn from_file(
+        file: &DataFile,
+        rows: Option<usize>,
         tokenizer: &Tokenizer,
         template: Option<&ChatTemplate>,
         options: &RowOptions,
     ) -> Result<Self> {
         let encoder = RowEncoder::new(tokenizer, template, *options)?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let lines: Vec<(usize, &str)> = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).collect();
-        let mut examples = Vec::with_capacity(lines.len());
-        let mut summary = Summary::default();
-        for lines in lines.chunks(AT_A_TIME) {
-            let encode = |&(number, line): &(usize, &str)| {
-                let place = format!("{place}:{number}");
-                encoder.encode(&Row::parse(line, &place)?, &place)
-            };
-            for encoded in lines.par_iter().map(encode).collect::<Vec<_>>() {
-                let (example, truncated) = encoded?;
-                summary.add(&example, truncated);
-                examples.push(example);
+        let rows = rows.unwrap_or(usize::MAX);
+        let mut records = Record::all(file)?;
+        records.truncate(rows);
+        let mut data = Self::default();
+        for records in records.chunks(AT_A_TIME) {
+            let encode = |record| encoded(&encoder, record, &file.place);
+            for examples in records.par_iter().map(encode).collect::<Vec<_>>() {
+                let left = rows - data.examples.len();
+                examples?.into_iter().take(left).for_each(|(example, truncated)| data.push(example, truncated));
             }
         }
-        if examples.is_empty() {
-            return Err(Error::data(place, "no rows"));
+        if data.examples.is_empty() {
+            return Err(Error::data(&file.place, "no rows"));
         }
-        Ok(Self { examples, summary })
+        Ok(data)
+    }
+
+    /// Adds an example, and whether it was cut to the maximum length.
+    pub(super) fn push(&mut self, example: Example, truncated: bool) {
+        self.summary.add(&example, truncated);
+        self.examples.push(example);
+        self.truncated.push(truncated);
     }
 
     /// The batch of the examples at `rows`.
@@ -74,6 +80,19 @@ impl Dataset {
     pub fn batches(&self, batch_size: usize) -> impl Iterator<Item = Batch> {
         self.examples.chunks(batch_size.max(1)).map(Batch::new)
     }
+}
+
+/// The examples of one row of the file `place`, each with whether it was cut.
+fn encoded(encoder: &RowEncoder<'_>, record: &Record<'_>, place: &str) -> Result<Vec<(Example, bool)>> {
+    let at = format!("{place}:{}", record.line);
+    let row = match &record.content {
+        Content::Line(line) => Row::parse(line, &at)?,
+        Content::Fields(fields) => Row::from_value(fields, &at)?,
+        Content::Prose(text) => {
+            return Ok(encoder.windows(text, place)?.into_iter().map(|example| (example, false)).collect());
+        }
+    };
+    Ok(vec![encoder.encode(&row, &at)?])
 }
 
 impl Summary {
@@ -94,8 +113,16 @@ mod tests {
 
     const OPTIONS: RowOptions = RowOptions { mask_prompt: false, max_seq_length: 8, eos_id: Some(END) };
 
+    fn file(name: &str, text: &str) -> DataFile {
+        DataFile::from_bytes(name, text.into()).unwrap()
+    }
+
     fn read(text: &str) -> Result<Dataset> {
-        Dataset::from_jsonl(text, "dir/train.jsonl", &fixture::tokenizer(), None, &OPTIONS)
+        read_file("dir/train.jsonl", text, None)
+    }
+
+    fn read_file(name: &str, text: &str, rows: Option<usize>) -> Result<Dataset> {
+        Dataset::from_file(&file(name, text), rows, &fixture::tokenizer(), None, &OPTIONS)
     }
 
     #[test]
@@ -141,7 +168,8 @@ mod tests {
     #[test]
     fn a_length_of_one_cannot_train() {
         let options = RowOptions { max_seq_length: 1, ..OPTIONS };
-        let error = Dataset::from_jsonl("{}", "d", &fixture::tokenizer(), None, &options).unwrap_err();
+        let error = Dataset::from_file(&file("d.jsonl", "{}"), None, &fixture::tokenizer(), None, &options);
+        let error = error.unwrap_err();
         assert_eq!((error.to_string().as_str(), error.exit_code()), ("--max-seq-length must be at least 2", 2));
     }
 
@@ -152,5 +180,72 @@ mod tests {
         let batches: Vec<Vec<i32>> = data.batches(2).map(|batch| batch.input_ids).collect();
         assert_eq!(batches, [vec![2, 2, 3, 3], vec![4, 4, 5, 5], vec![6, 6]]);
         assert_eq!(data.batch(&[4, 0]).input_ids, [6, 6, 2, 2]);
+    }
+
+    #[test]
+    fn every_kind_of_file_gives_the_same_examples() {
+        let expected = read("{\"text\": \"hello\"}\n{\"text\": \"a \\\"b\\\"\"}").unwrap().examples;
+        for (name, text) in [
+            ("d.json", "[{\"text\": \"hello\"},\n{\"text\": \"a \\\"b\\\"\"}]"),
+            ("d.json", "{\"text\": \"hello\"}\n{\"text\": \"a \\\"b\\\"\"}"),
+            ("d.csv", "text\nhello\n\"a \"\"b\"\"\"\n"),
+            ("d.TSV", "text\tn\nhello\t1\n\"a \"\"b\"\"\"\t2\n"),
+        ] {
+            for text in [text.to_owned(), format!("\u{feff}{text}"), text.replace('\n', "\r\n")] {
+                assert_eq!(read_file(name, &text, None).unwrap().examples, expected, "{name}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn bad_rows_of_every_kind_of_file_are_named_by_their_line() {
+        for (name, text, expected) in [
+            ("d.csv", "text\n\"a\nb\"\n", None),
+            ("d.csv", "text,id\n\"a\nb\",1\n,2\n", Some("d.csv:4: \"text\" is empty")),
+            ("d.tsv", "prompt\tcompletion\na\t\n", Some("d.tsv:2: \"completion\" is empty")),
+            ("d.tsv", "prompt\tcompletion\n\tb\n", Some("d.tsv:2: \"prompt\" is empty")),
+            (
+                "d.json",
+                "[{\"text\": \"a\"},\n3]",
+                Some("d.json:2: the row is a number, expected an object such as {\"text\": \"...\"}"),
+            ),
+            ("d.json", "[]", Some("d.json: no rows")),
+            ("d.csv", "text\n\n", Some("d.csv: no rows")),
+            ("d.txt", "\u{feff} \n", Some("d.txt: no rows")),
+        ] {
+            let error = read_file(name, text, None).err().map(|e| e.to_string());
+            assert_eq!(error.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn prose_is_cut_into_windows_in_which_every_token_is_predicted_once() {
+        for length in 1..40 {
+            let text: String = (0..length).map(|n| char::from(b'0' + n % 10)).collect();
+            let data = read_file("book.txt", &format!("\u{feff}{text}\r\n"), None).unwrap();
+            let mut ids = fixture::tokenizer().encode(&text).unwrap();
+            ids.push(END);
+            assert_eq!(data.summary.target_tokens, length as usize);
+            assert_eq!(data.summary.truncated, 0);
+            let predicted = data.examples.iter().flat_map(|example| &example.input_ids[1..]).copied();
+            assert_eq!(predicted.collect::<Vec<_>>(), ids[1..]);
+            let (last, full) = data.examples.split_last().unwrap();
+            assert!(full.iter().all(|example| example.input_ids.len() == OPTIONS.max_seq_length));
+            assert!((2..=OPTIONS.max_seq_length).contains(&last.input_ids.len()));
+            assert!(full.iter().zip(&data.examples[1..]).all(|(a, b)| a.input_ids.last() == b.input_ids.first()));
+        }
+        let broken = read_file("book.txt", "a\r\nb", None).unwrap();
+        assert_eq!(broken.examples, read_file("book.txt", "a\nb", None).unwrap().examples);
+    }
+
+    #[test]
+    fn the_first_rows() {
+        let all: String = (0..5).map(|n| format!("\n{{\"input_ids\": [{n}, 7]}}\n")).collect();
+        for (rows, expected) in [(1, 1), (4, 4), (5, 5), (6, 5)] {
+            assert_eq!(read_file("d.jsonl", &all, Some(rows)).unwrap().examples.len(), expected);
+        }
+        // What is wrong further on does not matter.
+        assert_eq!(read_file("d.jsonl", &format!("{all}["), Some(5)).unwrap().summary.rows, 5);
+        assert_eq!(read_file("d.txt", "0123456789 0123456789", Some(2)).unwrap().summary.rows, 2);
     }
 }

@@ -100,6 +100,29 @@ impl<'a> RowEncoder<'a> {
         Ok((example, tokens > limit))
     }
 
+    /// The tokens of `text` and the end of text, cut into windows of the maximum length. Each begins with the last token
+    /// of the one before, so that every token but the first is predicted once. `place` is its file, for errors.
+    pub fn windows(&self, text: &str, place: &str) -> Result<Vec<Example>> {
+        // What ends lines on one system only is nothing to learn.
+        let text = text.trim_end().replace("\r\n", "\n");
+        let mut whole = all_trained(self.tokenizer.encode(&text)?);
+        self.end(&mut whole);
+        let Example { input_ids, labels } = whole;
+        let tokens = input_ids.len();
+        if tokens < 2 {
+            return Err(Error::data(
+                place,
+                format!("{tokens} tokens of text; nothing can be learnt from fewer than 2"),
+            ));
+        }
+        let stride = self.options.max_seq_length - 1;
+        let window = |start| {
+            let range = start..tokens.min(start + stride + 1);
+            Example { input_ids: input_ids[range.clone()].to_vec(), labels: labels[range].to_vec() }
+        };
+        Ok((0..tokens - 1).step_by(stride).map(window).collect())
+    }
+
     /// The tokens of `row`, however many.
     fn whole(&self, row: &Row) -> Result<Example> {
         match row {
@@ -113,8 +136,15 @@ impl<'a> RowEncoder<'a> {
                 self.end(&mut example);
                 Ok(example)
             }
-            Row::Completion { prompt, completion } => {
-                self.turns(&[Message::new("user", prompt)], &[Message::new("assistant", completion)])
+            // Unlike a prompt, an instruction does not say where the answer goes on.
+            Row::Instruction { prompt, output } if self.template.is_none() => {
+                let prompt = format!("{prompt}\n\n");
+                let mut example = self.trained_from(&[&prompt, output.as_str()].concat(), prompt.len())?;
+                self.end(&mut example);
+                Ok(example)
+            }
+            Row::Completion { prompt, completion: answer } | Row::Instruction { prompt, output: answer } => {
+                self.turns(&[Message::new("user", prompt)], &[Message::new("assistant", answer)])
             }
             Row::Turns { prompt, completion } => self.turns(prompt, completion),
             Row::Messages(messages) => match messages.split_last() {

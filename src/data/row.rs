@@ -1,4 +1,4 @@
-//! One row of a `.jsonl` file.
+//! One row of data: what its keys mean.
 
 use serde_json::{Map, Value};
 
@@ -20,6 +20,13 @@ pub enum Row {
         /// What the model is to answer.
         completion: String,
     },
+    /// `{"instruction", "input"?, "output"}`, the Alpaca format.
+    Instruction {
+        /// The instruction, and after a blank line its input, if there is one.
+        prompt: String,
+        /// What the model is to answer.
+        output: String,
+    },
     /// `{"prompt", "completion"}` as lists of messages.
     Turns {
         /// The conversation so far.
@@ -39,25 +46,35 @@ pub enum Row {
 }
 
 impl Row {
-    /// Reads one line; `place` is its `file:line`, for errors.
+    /// Reads one line of JSON; `place` is its `file:line`, for errors.
     pub fn parse(line: &str, place: &str) -> Result<Self> {
         let value: Value = serde_json::from_str(line).map_err(|e| not_json(&e, place))?;
+        Self::from_value(&value, place)
+    }
+
+    /// Reads a row from its keys and values; `place` is its `file:line`, for errors.
+    pub fn from_value(value: &Value, place: &str) -> Result<Self> {
         let Value::Object(fields) = value else {
-            let what = format!("the row is {}, expected an object such as {{\"text\": \"...\"}}", kind(&value));
+            let what = format!("the row is {}, expected an object such as {{\"text\": \"...\"}}", kind(value));
             return Err(Error::data(place, what));
         };
-        Self::from_fields(&fields).map_err(|what| Error::data(place, what))
+        Self::from_fields(fields).map_err(|what| Error::data(place, what))
     }
 
     fn from_fields(fields: &Map<String, Value>) -> Result<Self, String> {
         // A key that is null counts as absent: that is how tables with missing values are exported.
         let get = |key: &str| fields.get(key).filter(|value| !value.is_null());
-        let (text, messages, input_ids) = (get("text"), get("messages"), get("input_ids"));
+        let (messages, input_ids) = (get("messages"), get("input_ids"));
         let completion = get("prompt").zip(get("completion"));
+        let instruction = get("instruction").zip(get("output"));
+        // Alpaca's own file has the instruction once more in "text", under a heading made for another model.
+        let repeats = |text: &&Value| instruction.is_some_and(|(_, output)| is_part(output, text));
+        let text = get("text").filter(|text| !repeats(text));
         let found: Vec<&str> = [
             text.map(|_| "\"text\""),
             messages.map(|_| "\"messages\""),
             completion.map(|_| "\"prompt\" and \"completion\""),
+            instruction.map(|_| "\"instruction\" and \"output\""),
             input_ids.map(|_| "\"input_ids\""),
         ]
         .into_iter()
@@ -79,19 +96,13 @@ impl Row {
         if let Some((prompt, completion)) = completion {
             return Self::from_completion(prompt, completion);
         }
+        if let Some((instruction, output)) = instruction {
+            return Self::from_instruction(instruction, output, fields);
+        }
         if let Some(input_ids) = input_ids {
             return Self::from_tokens(input_ids, get("labels"));
         }
-        for (key, other) in [("prompt", "completion"), ("completion", "prompt"), ("labels", "input_ids")] {
-            if get(key).is_some() {
-                return Err(format!("row has \"{key}\" but no \"{other}\"; see README, Data"));
-            }
-        }
-        Err(format!(
-            "row has neither \"text\" nor \"messages\" nor \"prompt\" and \"completion\" nor \"input_ids\"{}; \
-             see README, Data",
-            names(fields)
-        ))
+        Err(nothing_to_train(fields))
     }
 
     fn from_completion(prompt: &Value, completion: &Value) -> Result<Self, String> {
@@ -118,6 +129,22 @@ impl Row {
         }
     }
 
+    fn from_instruction(instruction: &Value, output: &Value, fields: &Map<String, Value>) -> Result<Self, String> {
+        let mut prompt = string(instruction, "\"instruction\"")?;
+        let output = string(output, "\"output\"")?;
+        if output.is_empty() {
+            return Err("\"output\" is empty".into());
+        }
+        // Some programs put more of the conversation here. Without it the answer would be to another question.
+        if let Some(key) = ["system", "history"].into_iter().find(|key| !is_blank(&fields.get(*key))) {
+            return Err(format!("\"{key}\" beside \"instruction\" is not supported; write the row as \"messages\""));
+        }
+        if let Some(input) = fields.get("input").filter(|input| !is_blank(&Some(input))) {
+            prompt = format!("{prompt}\n\n{}", string(input, "\"input\"")?);
+        }
+        Ok(Self::Instruction { prompt, output })
+    }
+
     fn from_tokens(input_ids: &Value, labels: Option<&Value>) -> Result<Self, String> {
         let input_ids = integers(input_ids, "input_ids", |id| u32::try_from(id).ok(), "a token id")?;
         if input_ids.is_empty() {
@@ -129,6 +156,50 @@ impl Row {
             return Err(format!("{} \"labels\" for {} \"input_ids\"", labels.len(), input_ids.len()));
         }
         Ok(Self::Tokens { input_ids, labels })
+    }
+}
+
+/// What a row lacks of which none of the shapes is complete.
+fn nothing_to_train(fields: &Map<String, Value>) -> String {
+    const PAIRS: [[&str; 2]; 5] = [
+        ["prompt", "completion"],
+        ["completion", "prompt"],
+        ["instruction", "output"],
+        ["output", "instruction"],
+        ["labels", "input_ids"],
+    ];
+    let is_null = |key: &str| fields.get(key).is_some_and(Value::is_null);
+    for [key, other] in PAIRS {
+        if fields.get(key).is_some_and(|value| !value.is_null()) {
+            return if is_null(other) {
+                format!("\"{other}\" is empty")
+            } else {
+                format!("row has \"{key}\" but no \"{other}\"; see README, Data")
+            };
+        }
+    }
+    if let Some(key) = ["text", "messages", "input_ids"].into_iter().find(|key| is_null(key)) {
+        return format!("\"{key}\" is empty");
+    }
+    format!(
+        "row has neither \"text\" nor \"messages\" nor \"prompt\" and \"completion\" nor \"instruction\" and \
+         \"output\" nor \"input_ids\"{}; see README, Data",
+        names(fields)
+    )
+}
+
+/// Whether both are strings and `whole` holds `part`.
+fn is_part(part: &Value, whole: &Value) -> bool {
+    part.as_str().zip(whole.as_str()).is_some_and(|(part, whole)| whole.contains(part.trim()))
+}
+
+/// Whether there is no value, or nothing in it.
+fn is_blank(value: &Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Null) => true,
+        Some(Value::String(text)) => text.trim().is_empty(),
+        Some(Value::Array(list)) => list.is_empty(),
+        Some(_) => false,
     }
 }
 

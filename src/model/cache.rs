@@ -23,6 +23,19 @@ impl Cache {
         self.length
     }
 
+    /// Forgets all but the first `length` tokens.
+    pub fn truncate(&mut self, length: usize) {
+        if length >= self.length {
+            return;
+        }
+        self.length = length;
+        for layer in &mut self.layers {
+            // Nothing can have a size of 0.
+            let kept = layer.take().filter(|_| length > 0);
+            *layer = kept.map(|(k, v)| (k.narrow(2, 0, length), v.narrow(2, 0, length)));
+        }
+    }
+
     pub(super) fn layer(&mut self, index: usize) -> &mut LayerCache {
         &mut self.layers[index]
     }

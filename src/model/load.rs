@@ -57,9 +57,9 @@ impl Loader<'_> {
         Ok(RmsNorm { weight: self.tensor(name).await?, eps: config.rms_norm_eps })
     }
 
-    async fn linear(&self, layer: usize, projection: Projection, bias: bool) -> Result<Linear> {
+    async fn linear(&self, config: &ModelConfig, layer: usize, projection: Projection) -> Result<Linear> {
         let path = projection.path(layer);
-        let bias = if bias { Some(self.tensor(&format!("{path}.bias")).await?) } else { None };
+        let bias = if projection.has_bias(config) { Some(self.tensor(&format!("{path}.bias")).await?) } else { None };
         Ok(Linear { weight: self.tensor(&format!("{path}.weight")).await?, bias })
     }
 
@@ -74,18 +74,18 @@ impl Loader<'_> {
         Ok(Layer {
             input_norm: self.norm(&name("input_layernorm"), config).await?,
             attention: Attention {
-                q: self.linear(index, Projection::Q, config.qkv_bias).await?,
-                k: self.linear(index, Projection::K, config.qkv_bias).await?,
-                v: self.linear(index, Projection::V, config.qkv_bias).await?,
-                o: self.linear(index, Projection::O, false).await?,
+                q: self.linear(config, index, Projection::Q).await?,
+                k: self.linear(config, index, Projection::K).await?,
+                v: self.linear(config, index, Projection::V).await?,
+                o: self.linear(config, index, Projection::O).await?,
                 qk_norm,
                 head_dim: config.head_dim,
             },
             post_attention_norm: self.norm(&name("post_attention_layernorm"), config).await?,
             mlp: Mlp {
-                gate: self.linear(index, Projection::Gate, false).await?,
-                up: self.linear(index, Projection::Up, false).await?,
-                down: self.linear(index, Projection::Down, false).await?,
+                gate: self.linear(config, index, Projection::Gate).await?,
+                up: self.linear(config, index, Projection::Up).await?,
+                down: self.linear(config, index, Projection::Down).await?,
             },
         })
     }

@@ -8,7 +8,9 @@ pub mod names;
 
 mod attention;
 mod cache;
+mod frequencies;
 mod head;
+pub(crate) mod hf_config;
 mod linear;
 mod load;
 mod mlp;
@@ -21,6 +23,7 @@ mod update;
 pub use attention::Attention;
 pub use cache::Cache;
 pub use config::{Architecture, ModelConfig};
+pub use frequencies::RopeScaling;
 pub use head::{Targets, next_token_loss};
 pub use linear::Linear;
 pub use mlp::Mlp;
@@ -118,10 +121,11 @@ impl Model {
             }
         };
         for (index, layer) in self.layers.iter().enumerate() {
+            let rotary = if self.config.nope_layers.contains(&index) { &Rotary::IDENTITY } else { &rotary };
             let adapters = adapters.and_then(|adapters| adapters.layer(index));
             let cached = cache.as_deref_mut().map(|cache| cache.layer(index));
             let h = layer.input_norm.forward(x.clone());
-            x = x + layer.attention.forward(h, tokens, &rotary, adapters, cached);
+            x = x + layer.attention.forward(h, tokens, rotary, adapters, cached);
             let h = layer.post_attention_norm.forward(x.clone());
             x = x + layer.mlp.forward(h, adapters);
         }

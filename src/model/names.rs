@@ -22,7 +22,7 @@ pub fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
             let [d_in, d_out] = projection.size(config);
             let path = projection.path(layer);
             tensors.push((format!("{path}.weight"), vec![d_out, d_in]));
-            if config.qkv_bias && matches!(projection, Projection::Q | Projection::K | Projection::V) {
+            if projection.has_bias(config) {
                 tensors.push((format!("{path}.bias"), vec![d_out]));
             }
         }
@@ -52,7 +52,10 @@ pub(crate) mod tests {
             rms_norm_eps: 1e-5,
             rope_theta: 1e4,
             max_position_embeddings: 256,
+            rope_scaling: None,
+            nope_layers: vec![],
             qkv_bias: false,
+            o_bias: false,
             qk_norm: false,
             tie_word_embeddings: true,
             eos_token_ids: vec![],
@@ -77,7 +80,7 @@ pub(crate) mod tests {
     #[test]
     fn options_add_their_tensors() {
         let plain = expected_tensors(&config());
-        let all = ModelConfig { qkv_bias: true, qk_norm: true, tie_word_embeddings: false, ..config() };
+        let all = ModelConfig { qkv_bias: true, o_bias: true, qk_norm: true, tie_word_embeddings: false, ..config() };
         let added: Vec<_> = expected_tensors(&all).into_iter().filter(|t| !plain.contains(t)).collect();
         let mut expected = vec![];
         for layer in 0..2 {
@@ -85,6 +88,7 @@ pub(crate) mod tests {
                 ("q_proj.bias", 96),
                 ("k_proj.bias", 48),
                 ("v_proj.bias", 48),
+                ("o_proj.bias", 64),
                 ("q_norm.weight", 24),
                 ("k_norm.weight", 24),
             ] {

@@ -63,6 +63,15 @@ impl Projection {
         }
     }
 
+    /// Whether it has a bias.
+    pub fn has_bias(self, config: &ModelConfig) -> bool {
+        match self {
+            Self::Q | Self::K | Self::V => config.qkv_bias,
+            Self::O => config.o_bias,
+            Self::Gate | Self::Up | Self::Down => false,
+        }
+    }
+
     /// The projection called `name`.
     ///
     /// # Errors

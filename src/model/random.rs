@@ -16,26 +16,26 @@ impl Model {
         let embedding = matrix([config.vocab_size, config.hidden_size]);
         let layers = (0..config.num_hidden_layers)
             .map(|_| {
-                let mut linear = |projection: Projection, bias: bool| {
+                let mut linear = |projection: Projection| {
                     let [d_in, d_out] = projection.size(&config);
-                    Linear { weight: matrix([d_out, d_in]), bias: bias.then(|| Tensor::zeros([d_out], device)) }
+                    let bias = projection.has_bias(&config).then(|| Tensor::zeros([d_out], device));
+                    Linear { weight: matrix([d_out, d_in]), bias }
                 };
-                let bias = config.qkv_bias;
                 Layer {
                     input_norm: norm(config.hidden_size),
                     attention: Attention {
-                        q: linear(Projection::Q, bias),
-                        k: linear(Projection::K, bias),
-                        v: linear(Projection::V, bias),
-                        o: linear(Projection::O, false),
+                        q: linear(Projection::Q),
+                        k: linear(Projection::K),
+                        v: linear(Projection::V),
+                        o: linear(Projection::O),
                         qk_norm: config.qk_norm.then(|| (norm(config.head_dim), norm(config.head_dim))),
                         head_dim: config.head_dim,
                     },
                     post_attention_norm: norm(config.hidden_size),
                     mlp: Mlp {
-                        gate: linear(Projection::Gate, false),
-                        up: linear(Projection::Up, false),
-                        down: linear(Projection::Down, false),
+                        gate: linear(Projection::Gate),
+                        up: linear(Projection::Up),
+                        down: linear(Projection::Down),
                     },
                 }
             })

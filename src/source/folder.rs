@@ -4,7 +4,8 @@ use super::Source;
 use super::assets::{Assets, chat_template};
 use super::tensors::{Found, Layout, Tensors};
 use crate::error::{Error, Result};
-use crate::model::config::{ModelConfig, eos_token_ids};
+use crate::model::config::ModelConfig;
+use crate::model::hf_config::eos_token_ids;
 use crate::weights::{Storage, quoted, safetensors};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -13,17 +14,17 @@ use std::sync::Arc;
 #[cfg(not(target_family = "wasm"))]
 use std::path::Path;
 
-const CONFIG: &str = "config.json";
-const TOKENIZER: &str = "tokenizer.json";
-const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-const GENERATION_CONFIG: &str = "generation_config.json";
-const SPECIAL_TOKENS: &str = "special_tokens_map.json";
-const CHAT_TEMPLATE: &str = "chat_template.jinja";
-const WEIGHTS: &str = "model.safetensors";
-const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
+pub(super) const CONFIG: &str = "config.json";
+pub(super) const TOKENIZER: &str = "tokenizer.json";
+pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+pub(super) const GENERATION_CONFIG: &str = "generation_config.json";
+pub(super) const SPECIAL_TOKENS: &str = "special_tokens_map.json";
+pub(super) const CHAT_TEMPLATE: &str = "chat_template.jinja";
+pub(super) const WEIGHTS: &str = "model.safetensors";
+pub(super) const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 
 /// No file but weights is larger; the largest tokenizers have about 35 MB.
-const MAX_TEXT: u64 = 256 << 20;
+pub(super) const MAX_TEXT: u64 = 256 << 20;
 
 /// Opens those files of a folder that [`read`] may ask for.
 #[cfg(not(target_family = "wasm"))]

@@ -7,6 +7,8 @@
 mod assets;
 mod folder;
 mod gguf;
+#[cfg(not(target_family = "wasm"))]
+pub mod hub;
 mod tensors;
 
 #[cfg(test)]

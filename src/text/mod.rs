@@ -1,6 +1,7 @@
 //! Text to token ids and back, and conversations to text.
 
 mod chat;
+mod codec;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod limits;
@@ -13,6 +14,7 @@ mod strftime;
 mod tokenizer;
 
 pub use chat::ChatTemplate;
+pub use codec::Codec;
 pub use message::Message;
 pub use stream::StreamDecoder;
 pub use tokenizer::Tokenizer;

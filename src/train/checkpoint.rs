@@ -178,29 +178,5 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(failed)
 }
 
-/// Keeps other runs out of an adapter folder for as long as it lives.
-#[derive(Debug)]
-pub struct Lock(#[allow(dead_code)] File);
-
-impl Lock {
-    /// Takes the folder, which must exist.
-    ///
-    /// # Errors
-    /// If another process has it, or the system refuses.
-    pub fn take(folder: &Path) -> Result<Self> {
-        let path = folder.join(".lock");
-        let file = File::create(&path).map_err(|e| Error::io(&path, "locking the folder", e))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self(file)),
-            Err(fs::TryLockError::WouldBlock) => Err(Error::Usage(format!(
-                "another run is using {}; wait for it, or give another --adapter-path",
-                folder.display()
-            ))),
-            // Some network file systems have no locks.
-            Err(fs::TryLockError::Error(_)) => Ok(Self(file)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -56,6 +56,11 @@ pub enum TrainEvent {
         /// What, for people.
         message: String,
     },
+    /// Loss or gradient is no longer finite; the run ends with the state before this step.
+    Diverged {
+        /// The step.
+        step: usize,
+    },
     /// The test rows were evaluated with the adapter that is kept.
     Test(EvalReport),
     /// A checkpoint was saved.

@@ -29,53 +29,16 @@ pub trait Observer {
     }
 }
 
-/// Trains until the configured number of steps is done or patience ends, evaluating and saving on the way. From
-/// `resume`, if there is one, it goes on as if it had never stopped.
-///
-/// # Errors
-/// Whatever a step, the observer or the device fails with, or a snapshot of another run; [`Error::Interrupted`] after
-/// a requested stop, with a checkpoint saved. Where the loss stops being finite, the last good state is saved first.
-pub async fn run(
-    trainer: &mut Trainer,
-    train: &Dataset,
-    valid: Option<&Dataset>,
-    device: &str,
-    resume: Option<Snapshot>,
-    observer: &mut dyn Observer,
-) -> Result<()> {
-    let config = trainer.config().clone();
-    let rows = if config.pack { TrainRows::packed(train, config.max_seq_length) } else { TrainRows::single(train) };
-    let batches = Batcher::new(rows.count(), config.batch_size, config.shuffle, config.seed)?;
-    let identity = RunIdentity {
-        build: RunIdentity::build(),
-        device: device.to_owned(),
-        model: trainer.model().fingerprint().await?,
-        data: rows.fingerprint(),
-        config,
-    };
-    let valid = valid.filter(|_| identity.config.steps_per_eval > 0);
-    let progress = RunProgress::default();
-    let mut run =
-        Run { trainer, rows, batches, valid, identity, progress, earlier: 0.0, start: Instant::now(), saved: None };
-    match resume {
-        Some(snapshot) => run.restore(snapshot, observer)?,
-        None => {
-            // What the base does, to compare with; no candidate for the best, as nothing was learned yet.
-            if valid.is_some() {
-                run.evaluate(observer).await?;
-            }
-        }
-    }
-    run.train(observer).await
-}
-
-struct Run<'a> {
+/// A training run: what it trains, on what, and how far it has come.
+pub struct Run<'a> {
     trainer: &'a mut Trainer,
     rows: TrainRows<'a>,
     batches: Batcher,
     valid: Option<&'a Dataset>,
     identity: RunIdentity,
     progress: RunProgress,
+    /// What keeps a resumed run from being exact; `None` if it begins.
+    resumed: Option<Vec<String>>,
     /// Seconds that were spent before the last resume.
     earlier: f64,
     start: Instant,
@@ -83,23 +46,74 @@ struct Run<'a> {
     saved: Option<usize>,
 }
 
-impl Run<'_> {
-    fn restore(&mut self, snapshot: Snapshot, observer: &mut dyn Observer) -> Result<()> {
-        let notes = self.identity.continues(&snapshot.identity)?;
-        let step = snapshot.progress.step;
-        self.progress = snapshot.progress;
-        self.earlier = self.progress.seconds;
-        self.batches.restore(self.progress.cursor)?;
-        self.trainer.restore(&snapshot)?;
-        self.saved = Some(step);
-        observer.event(&TrainEvent::Resume { step, notes })
+impl<'a> Run<'a> {
+    /// A run that begins, or goes on from `resume` as if it had never stopped. `device` is the name of the trainer's.
+    ///
+    /// # Errors
+    /// If there is nothing to train on, or the snapshot is of another run.
+    pub async fn new(
+        trainer: &'a mut Trainer,
+        train: &'a Dataset,
+        valid: Option<&'a Dataset>,
+        device: &str,
+        resume: Option<&Snapshot>,
+    ) -> Result<Self> {
+        let config = trainer.config().clone();
+        let rows = if config.pack { TrainRows::packed(train, config.max_seq_length) } else { TrainRows::single(train) };
+        let batches = Batcher::new(rows.count(), config.batch_size, config.shuffle, config.seed)?;
+        let identity = RunIdentity {
+            build: RunIdentity::build(),
+            device: device.to_owned(),
+            model: trainer.model().fingerprint().await?,
+            data: rows.fingerprint(),
+            config,
+        };
+        let valid = valid.filter(|_| identity.config.steps_per_eval > 0);
+        let mut run = Self {
+            trainer,
+            rows,
+            batches,
+            valid,
+            identity,
+            progress: RunProgress::default(),
+            resumed: None,
+            earlier: 0.0,
+            start: Instant::now(),
+            saved: None,
+        };
+        if let Some(snapshot) = resume {
+            run.restore(snapshot)?;
+        }
+        Ok(run)
     }
 
-    async fn train(mut self, observer: &mut dyn Observer) -> Result<()> {
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.resumed = Some(self.identity.continues(&snapshot.identity)?);
+        self.progress = snapshot.progress;
+        self.earlier = self.progress.seconds;
+        self.saved = Some(self.progress.step);
+        self.batches.restore(self.progress.cursor)?;
+        self.trainer.restore(snapshot)
+    }
+
+    /// Trains until the configured number of steps is done or patience ends, evaluating and saving on the way.
+    ///
+    /// # Errors
+    /// Whatever a step, the observer or the device fails with; [`Error::Interrupted`] after a requested stop, with a
+    /// checkpoint saved. Where the loss stops being finite, the last good state is saved first.
+    pub async fn train(mut self, observer: &mut dyn Observer) -> Result<()> {
         let iters = self.identity.config.iters;
-        // A stop may have come between a step and its evaluation.
-        if self.trainer.steps_done() > 0 {
-            self.settle(observer).await?;
+        match self.resumed.take() {
+            Some(notes) => {
+                observer.event(&TrainEvent::Resume { step: self.progress.step, notes })?;
+                // The stop may have come between a step and its evaluation.
+                self.settle(observer).await?;
+            }
+            // What the base does, to compare with; no candidate for the best, as nothing was learned yet.
+            None if self.valid.is_some() => {
+                self.evaluate(observer).await?;
+            }
+            None => {}
         }
         while self.trainer.steps_done() < iters && !self.is_out_of_patience() {
             self.step(observer).await?;
@@ -150,6 +164,7 @@ impl Run<'_> {
                 // The weights are those before the step, and so is everything else that is saved.
                 self.batches.restore(cursor)?;
                 self.save(observer).await?;
+                observer.event(&TrainEvent::Diverged { step: self.trainer.steps_done() + 1 })?;
                 return Err(error);
             }
             Err(error) => return Err(error),

@@ -8,6 +8,7 @@ pub mod gguf;
 pub mod safetensors;
 
 mod encode;
+mod k_quants;
 mod storage;
 mod tensor_type;
 

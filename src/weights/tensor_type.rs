@@ -1,8 +1,9 @@
 //! Number formats of stored tensors, and how they become f32.
 
+use super::k_quants;
 use half::{f16, slice::HalfFloatSliceExt};
 
-/// A number format that this crate reads. The quantised ones are GGUF's, in blocks of 32 elements.
+/// A number format that this crate reads. The quantised ones are GGUF's, in blocks of 32 or (`_K`) 256 elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TensorType {
     /// IEEE 754 single precision.
@@ -19,6 +20,20 @@ pub enum TensorType {
     Q4_0,
     /// Scale and minimum in f16, then 32 nibbles: `d·q + m`.
     Q4_1,
+    /// Scale in f16, 32 fifth bits, then 32 nibbles: `d·(q − 16)`.
+    Q5_0,
+    /// Scale and minimum in f16, 32 fifth bits, then 32 nibbles: `d·q + m`.
+    Q5_1,
+    /// 2 bits, with 4 bits of scale and minimum for every 16: `d·s·q − e·m`.
+    Q2K,
+    /// 3 bits, with 6 bits of scale for every 16: `d·s·q`.
+    Q3K,
+    /// 4 bits, with 6 bits of scale and minimum for every 32: `d·s·q − e·m`.
+    Q4K,
+    /// 5 bits, with 6 bits of scale and minimum for every 32: `d·s·q − e·m`.
+    Q5K,
+    /// 6 bits, with 8 bits of scale for every 16: `d·s·q`.
+    Q6K,
 }
 
 /// Elements in a quantised block.
@@ -26,7 +41,22 @@ const BLOCK: usize = 32;
 
 impl TensorType {
     /// All of them.
-    pub const ALL: [Self; 7] = [Self::F32, Self::F16, Self::BF16, Self::F64, Self::Q8_0, Self::Q4_0, Self::Q4_1];
+    pub const ALL: [Self; 14] = [
+        Self::F32,
+        Self::F16,
+        Self::BF16,
+        Self::F64,
+        Self::Q8_0,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q2K,
+        Self::Q3K,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+    ];
 
     /// Name as in safetensors and GGUF files: "F32", "Q4_1".
     pub fn name(self) -> &'static str {
@@ -38,6 +68,13 @@ impl TensorType {
             Self::Q8_0 => "Q8_0",
             Self::Q4_0 => "Q4_0",
             Self::Q4_1 => "Q4_1",
+            Self::Q5_0 => "Q5_0",
+            Self::Q5_1 => "Q5_1",
+            Self::Q2K => "Q2_K",
+            Self::Q3K => "Q3_K",
+            Self::Q4K => "Q4_K",
+            Self::Q5K => "Q5_K",
+            Self::Q6K => "Q6_K",
         }
     }
 
@@ -55,6 +92,13 @@ impl TensorType {
             Self::Q8_0 => (BLOCK, 34),
             Self::Q4_0 => (BLOCK, 18),
             Self::Q4_1 => (BLOCK, 20),
+            Self::Q5_0 => (BLOCK, 22),
+            Self::Q5_1 => (BLOCK, 24),
+            Self::Q2K => (k_quants::BLOCK, 84),
+            Self::Q3K => (k_quants::BLOCK, 110),
+            Self::Q4K => (k_quants::BLOCK, 144),
+            Self::Q5K => (k_quants::BLOCK, 176),
+            Self::Q6K => (k_quants::BLOCK, 210),
         }
     }
 
@@ -76,7 +120,7 @@ impl TensorType {
             Self::BF16 => each(bytes, values, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
             Self::F64 => each(bytes, values, |b| f64::from_le_bytes(b) as f32),
             Self::F16 => dequantize_f16(bytes, values),
-            Self::Q8_0 => each_block(bytes, values, |[d0, d1, quants @ ..]: &[u8; 34], values| {
+            Self::Q8_0 => each_block(bytes, values, |[d0, d1, quants @ ..]: &[u8; 34], values: &mut [f32; BLOCK]| {
                 let d = scale([*d0, *d1]);
                 for (value, q) in values.iter_mut().zip(quants) {
                     *value = d * f32::from(q.cast_signed());
@@ -90,11 +134,26 @@ impl TensorType {
                 let (d, m) = (scale([*d0, *d1]), scale([*m0, *m1]));
                 each_nibble(nibbles, values, |q| d * q + m);
             }),
+            Self::Q5_0 => each_block(bytes, values, |[d0, d1, h0, h1, h2, h3, nibbles @ ..]: &[u8; 22], values| {
+                let d = scale([*d0, *d1]);
+                each_five_bits([*h0, *h1, *h2, *h3], nibbles, values, |q| d * (q - 16.0));
+            }),
+            Self::Q5_1 => {
+                each_block(bytes, values, |[d0, d1, m0, m1, h0, h1, h2, h3, nibbles @ ..]: &[u8; 24], values| {
+                    let (d, m) = (scale([*d0, *d1]), scale([*m0, *m1]));
+                    each_five_bits([*h0, *h1, *h2, *h3], nibbles, values, |q| d * q + m);
+                });
+            }
+            Self::Q2K => each_block(bytes, values, k_quants::q2_k),
+            Self::Q3K => each_block(bytes, values, k_quants::q3_k),
+            Self::Q4K => each_block(bytes, values, k_quants::q4_k),
+            Self::Q5K => each_block(bytes, values, k_quants::q5_k),
+            Self::Q6K => each_block(bytes, values, k_quants::q6_k),
         }
     }
 }
 
-fn scale(bytes: [u8; 2]) -> f32 {
+pub(super) fn scale(bytes: [u8; 2]) -> f32 {
     f16::from_le_bytes(bytes).to_f32()
 }
 
@@ -104,7 +163,11 @@ fn each<const N: usize>(bytes: &[u8], values: &mut [f32], convert: impl Fn([u8; 
     }
 }
 
-fn each_block<const N: usize>(bytes: &[u8], values: &mut [f32], convert: impl Fn(&[u8; N], &mut [f32; BLOCK])) {
+fn each_block<const N: usize, const M: usize>(
+    bytes: &[u8],
+    values: &mut [f32],
+    convert: impl Fn(&[u8; N], &mut [f32; M]),
+) {
     for (values, bytes) in values.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
         convert(bytes, values);
     }
@@ -116,6 +179,15 @@ fn each_nibble(nibbles: &[u8; BLOCK / 2], values: &mut [f32; BLOCK], convert: im
     for ((low, high), byte) in low.iter_mut().zip(high).zip(nibbles) {
         *low = convert(f32::from(byte & 0xf));
         *high = convert(f32::from(byte >> 4));
+    }
+}
+
+/// As [`each_nibble`], with the fifth bit of every element from `high`.
+fn each_five_bits(high: [u8; 4], nibbles: &[u8; BLOCK / 2], values: &mut [f32; BLOCK], convert: impl Fn(f32) -> f32) {
+    each_nibble(nibbles, values, |q| q);
+    let high = u32::from_le_bytes(high);
+    for (i, value) in values.iter_mut().enumerate() {
+        *value = convert(*value + if high >> i & 1 == 1 { 16.0 } else { 0.0 });
     }
 }
 
@@ -251,6 +323,20 @@ mod tests {
         }
     }
 
+    /// Random blocks, scales of either sign, zero and subnormal: the very bits that `gguf` for Python gives.
+    #[test]
+    fn quantised_formats_agree_with_gguf_py() {
+        let golden = include_bytes!("../../tests/golden/quants/blocks.safetensors");
+        let golden = safetensors::SafeTensors::deserialize(golden).unwrap();
+        for ty in TensorType::ALL.into_iter().filter(|ty| ty.block().0 > 1) {
+            let data = |part: &str| golden.tensor(&format!("{}.{part}", ty.name())).unwrap().data();
+            let expected: Vec<u32> = data("values").as_chunks().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+            let values: Vec<u32> = dequantized(ty, data("blocks")).into_iter().map(f32::to_bits).collect();
+            assert!(values.len() > ty.block().0);
+            assert_eq!(values, expected, "{}", ty.name());
+        }
+    }
+
     #[test]
     #[should_panic(expected = "19 bytes for 32 values in Q4_0")]
     fn lengths_must_fit() {
@@ -262,7 +348,7 @@ mod tests {
         for ty in TensorType::ALL {
             assert_eq!(TensorType::from_name(ty.name()), Ok(ty));
         }
-        assert_eq!(TensorType::from_name("Q4_K"), Err("Q4_K".into()));
+        assert_eq!(TensorType::from_name("IQ4_NL"), Err("IQ4_NL".into()));
         assert_eq!(FloatType::from(TensorType::BF16), FloatType::BF16);
         assert_eq!(FloatType::from(TensorType::Q4_1), FloatType::F32);
     }

@@ -1,8 +1,11 @@
 //! The native binary as its users meet it: what it prints, what it leaves behind, how it fails.
 
 mod bad_input;
+mod chat;
 mod export;
-mod fixture;
+pub mod fixture;
+mod inputs;
+mod resume;
 
 use fixture::{CHATS, Workspace, lines, of_kind};
 use serde_json::Value;
@@ -45,8 +48,18 @@ fn a_json_run_tells_everything_and_its_loss_falls() {
     let evaluated: Vec<u64> = of_kind(&run, "eval").map(|event| event["step"].as_u64().expect("step")).collect();
     assert_eq!(evaluated, [0, 12, 24]);
     let saved: Vec<u64> = of_kind(&run, "checkpoint").map(|event| event["step"].as_u64().expect("step")).collect();
-    assert_eq!(saved, [10, 20, 24]);
-    assert_eq!(workspace.files_in("adapters"), ["adapter_config.json", "adapter_model.safetensors"]);
+    // The evaluation at 12 was the best so far.
+    assert_eq!(saved, [10, 12, 20, 24]);
+    let kept = [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "checkpoint-000020",
+        "checkpoint-000024",
+        "log.jsonl",
+        "report.html",
+        "run.toml",
+    ];
+    assert_eq!(workspace.files_in("adapters"), kept);
 
     // The same seed, the same bits.
     let again = workspace.json(&format!("{TRAIN} --steps-per-eval 0 --seed 3 --json --adapter-path again"));
@@ -85,7 +98,11 @@ fn a_plain_run_prints_lines_and_what_to_do_next() {
     }
     assert!(!output.contains("step 11/24"), "{output}");
     let last = output.lines().last().expect("a line");
-    assert!(last.contains("diablo generate --model model --adapter-path adapters"), "{last}");
+    assert!(last.contains("diablo chat --model model --adapter-path adapters"), "{last}");
+    // Held-out questions, answered before and after.
+    assert!(output.contains("\nwho are you?\n  base") && output.contains("\n  tuned"), "{output}");
+    let report = String::from_utf8(workspace.read("adapters/report.html")).expect("UTF-8");
+    assert!(report.contains("who are you?") && report.contains("<svg"), "{report}");
 }
 
 #[test]
@@ -264,5 +281,9 @@ fn ctrl_c_saves_and_exits_with_130() {
     assert_eq!(output.status.code(), Some(130));
     assert!(rest.iter().any(|line| line.contains("\"checkpoint\"")), "{rest:?}");
     assert!(rest.last().is_some_and(|line| line.contains("interrupted")), "{rest:?}");
-    assert_eq!(workspace.files_in("adapters"), ["adapter_config.json", "adapter_model.safetensors"]);
+    let kept = workspace.files_in("adapters");
+    let [config, weights, checkpoint, rest @ ..] = &kept[..] else { panic!("{kept:?}") };
+    assert_eq!([config, weights], ["adapter_config.json", "adapter_model.safetensors"]);
+    assert_eq!(rest, ["log.jsonl", "run.toml"]);
+    assert!(checkpoint.starts_with("checkpoint-"), "{kept:?}");
 }

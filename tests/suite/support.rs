@@ -59,10 +59,10 @@ pub fn gpu() -> SelectedDevice {
     GPU.get_or_init(|| block_on(select(Request::Gpu)).expect("a GPU; see tests/run")).clone()
 }
 
-/// The tiny golden model, which has no tokenizer of its own.
-pub fn tiny(device: &Device) -> Model {
+/// A golden model of this folder, none of which have a tokenizer of their own.
+pub fn golden_source(folder: &str) -> Source {
     let file = |name: &str| {
-        (name.to_owned(), Storage::from_bytes(name, std::fs::read(golden("tiny").join(name)).expect(name)))
+        (name.to_owned(), Storage::from_bytes(name, std::fs::read(golden(folder).join(name)).expect(name)))
     };
     let tokenizer = br#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
         "pre_tokenizer":null,"post_processor":null,"decoder":null,
@@ -72,10 +72,17 @@ pub fn tiny(device: &Device) -> Model {
         file("model.safetensors"),
         ("tokenizer.json".to_owned(), Storage::from_bytes("tokenizer.json", tokenizer.to_vec())),
     ];
-    block_on(async {
-        let source = Source::from_files("tiny", files).await.expect("tiny model");
-        Model::load(&source, device, u64::MAX).await.expect("tiny model")
-    })
+    block_on(Source::from_files(folder, files)).expect("golden model")
+}
+
+/// All of a model on `device`.
+pub fn load(source: &Source, device: &Device) -> Model {
+    block_on(Model::load(source, device, u64::MAX)).expect("a model that loads")
+}
+
+/// The tiny golden model.
+pub fn tiny(device: &Device) -> Model {
+    load(&golden_source("tiny"), device)
 }
 
 /// The real model's file; `tests/run` fetches it. `None` only where `DIABLO_FAST` asks to leave it out.

@@ -61,6 +61,21 @@ fn a_token_on_both_sides_of_the_border_is_trained() {
 }
 
 #[test]
+fn an_instruction_is_a_turn_or_a_paragraph() {
+    let row = Row::Instruction { prompt: "hello\n\nworld".into(), output: "ld".into() };
+    let prompted = completion("hello\n\nworld", "ld");
+    let template = fixture::template();
+    for options in [ALL, MASKED] {
+        assert_eq!(
+            encode(&row, Some(&template), options).unwrap(),
+            encode(&prompted, Some(&template), options).unwrap()
+        );
+        let joined = completion("hello\n\nworld\n\n", "ld");
+        assert_eq!(encode(&row, None, options).unwrap(), encode(&joined, None, options).unwrap());
+    }
+}
+
+#[test]
 fn a_completion_with_a_template_is_two_turns() {
     let template = fixture::template();
     let row = completion("hello", "world");

@@ -32,6 +32,28 @@ fn reads_every_shape() {
 }
 
 #[test]
+fn an_instruction_may_have_an_input() {
+    let instruction = |prompt: &str| Row::Instruction { prompt: prompt.into(), output: "c".into() };
+    assert_eq!(parse(json!({"instruction": "a", "input": "b", "output": "c"})), instruction("a\n\nb"));
+    for input in [json!(null), json!(""), json!(" \n")] {
+        assert_eq!(parse(json!({"instruction": "a", "input": input, "output": "c"})), instruction("a"));
+    }
+    assert_eq!(parse(json!({"instruction": "a", "output": "c", "history": [], "system": ""})), instruction("a"));
+}
+
+#[test]
+fn the_text_of_alpaca_repeats_the_instruction() {
+    let row = |text: &str| json!({"instruction": "a", "input": "", "output": "c d\n", "text": text});
+    let expected = Row::Instruction { prompt: "a".into(), output: "c d\n".into() };
+    assert_eq!(parse(row("Below is an instruction.\n\n### Instruction:\na\n\n### Response:\nc d")), expected);
+    assert_eq!(
+        error(row("something else")),
+        "d.jsonl:7: row has \"text\" and also \"instruction\" and \"output\": which to train on is unclear, keep one; \
+         see README, Data"
+    );
+}
+
+#[test]
 fn other_keys_do_not_matter() {
     assert_eq!(parse(json!({"text": "a", "prompt": "b", "labels": 1})), Row::Text("a".into()));
     assert_eq!(parse(json!({"text": "a", "messages": null})), Row::Text("a".into()));
@@ -53,9 +75,9 @@ fn a_message_keeps_its_other_keys_and_may_be_made_of_parts() {
 #[test]
 fn unknown_or_mixed_keys() {
     assert_eq!(
-        error(json!({"instruction": "a", "output": "b"})),
-        "d.jsonl:7: row has neither \"text\" nor \"messages\" nor \"prompt\" and \"completion\" nor \"input_ids\" \
-         (it has \"instruction\", \"output\"); see README, Data"
+        error(json!({"question": "a", "answer": "b"})),
+        "d.jsonl:7: row has neither \"text\" nor \"messages\" nor \"prompt\" and \"completion\" nor \"instruction\" and \
+         \"output\" nor \"input_ids\" (it has \"question\", \"answer\"); see README, Data"
     );
     assert!(error("{}").ends_with("nor \"input_ids\"; see README, Data"));
     let many = json!({"a": 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1, "g": 1, "h": 1});
@@ -69,6 +91,12 @@ fn unknown_or_mixed_keys() {
         error(json!({"completion": "a"})),
         "d.jsonl:7: row has \"completion\" but no \"prompt\"; see README, Data"
     );
+    for (key, other) in [("instruction", "output"), ("output", "instruction")] {
+        let expected = format!("d.jsonl:7: row has \"{key}\" but no \"{other}\"; see README, Data");
+        assert_eq!(error(json!({key: "a"})), expected);
+        assert_eq!(error(json!({key: "a", other: null})), format!("d.jsonl:7: \"{other}\" is empty"));
+    }
+    assert_eq!(error(json!({"messages": null})), "d.jsonl:7: \"messages\" is empty");
     assert_eq!(error(json!({"labels": [1]})), "d.jsonl:7: row has \"labels\" but no \"input_ids\"; see README, Data");
 }
 
@@ -130,6 +158,18 @@ fn wrong_types_and_empty_values() {
         (
             json!({"messages": [{"role": "user", "content": [{"type": "image"}]}]}),
             r#"part 1 of "content" of message 1 of "messages" is not {"type": "text", "text": "..."}; only text can be trained"#,
+        ),
+        (json!({"instruction": "a", "output": ""}), r#""output" is empty"#),
+        (json!({"instruction": ["a"], "output": "b"}), r#""instruction" is a list, expected a string"#),
+        (json!({"instruction": "a", "output": 1}), r#""output" is a number, expected a string"#),
+        (json!({"instruction": "a", "input": 1, "output": "b"}), r#""input" is a number, expected a string"#),
+        (
+            json!({"instruction": "a", "output": "b", "history": [["c", "d"]]}),
+            r#""history" beside "instruction" is not supported; write the row as "messages""#,
+        ),
+        (
+            json!({"instruction": "a", "output": "b", "system": "c"}),
+            r#""system" beside "instruction" is not supported; write the row as "messages""#,
         ),
         (json!({"input_ids": 1}), r#""input_ids" is a number, expected a list of integers"#),
         (json!({"input_ids": []}), r#""input_ids" is empty"#),

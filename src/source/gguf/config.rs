@@ -2,9 +2,11 @@
 
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
+use crate::model::RopeScaling;
 use crate::model::config::{Architecture, ModelConfig};
-use crate::weights::TensorInfo;
+use crate::model::hf_config::{NOPE_INTERVAL, every_nth_layer};
 use crate::weights::gguf::Metadata;
+use crate::weights::{TensorInfo, quoted};
 use std::collections::BTreeMap;
 
 /// The rotary base of a file that does not name one, as in llama.cpp.
@@ -41,36 +43,59 @@ pub(super) fn read(
     if let Some(experts) = optional_size("expert_count")?.filter(|experts| *experts > 0) {
         return Err(wrong(format!("a mixture of {experts} experts, which is not supported")));
     }
-    if let Some(scaling) = metadata.string(&key("rope.scaling.type"))?.filter(|scaling| *scaling != "none") {
-        return Err(wrong(format!("rotary embedding of type \"{scaling}\" is not supported yet")));
-    }
-    for name in ["rope.scaling.factor", "rope.scale_linear"] {
-        if let Some(factor) = metadata.number(&key(name))?.filter(|factor| ![0.0, 1.0].contains(factor)) {
-            return Err(wrong(format!("rotary embedding scaled by {factor} (\"{}\") is not supported yet", key(name))));
-        }
+    if let Some(window) = optional_size("attention.sliding_window")?.filter(|window| *window > 0) {
+        return Err(wrong(format!("attention to a sliding window of {window} tokens, which is not supported")));
     }
 
     let vocab_size = optional_size("vocab_size")?.unwrap_or(tokenizer.tokens.len());
     if tokenizer.tokens.len() > vocab_size {
         return Err(wrong(format!("{} tokens, but \"{}\" is {vocab_size}", tokenizer.tokens.len(), key("vocab_size"))));
     }
+    let num_hidden_layers = size("block_count")?;
+    // As in the families' `config.json`: but for Qwen2, there is one switch for all four biases.
+    let bias = architecture != Architecture::Qwen2 && tensors.contains_key("blk.0.attn_q.bias");
     ModelConfig {
         architecture,
         vocab_size,
         hidden_size,
         intermediate_size: size("feed_forward_length")?,
-        num_hidden_layers: size("block_count")?,
+        num_hidden_layers,
         num_attention_heads,
         num_key_value_heads: optional_size("attention.head_count_kv")?.unwrap_or(num_attention_heads),
         head_dim,
         rms_norm_eps: metadata.required(&key("attention.layer_norm_rms_epsilon"), Metadata::number)?,
         rope_theta: metadata.number(&key("rope.freq_base"))?.unwrap_or(DEFAULT_ROPE_BASE),
+        rope_scaling: linear_scaling(metadata, family, place)?,
+        nope_layers: match architecture {
+            Architecture::SmolLm3 => every_nth_layer(num_hidden_layers, NOPE_INTERVAL),
+            _ => vec![],
+        },
         max_position_embeddings: size("context_length")?,
-        qkv_bias: tensors.contains_key("blk.0.attn_q.bias"),
-        qk_norm: false,
+        qkv_bias: bias || architecture == Architecture::Qwen2,
+        o_bias: bias,
+        qk_norm: architecture == Architecture::Qwen3,
         tie_word_embeddings: !tensors.contains_key("output.weight"),
         eos_token_ids: tokenizer.eos.clone(),
         bos_token_id: tokenizer.bos,
     }
     .checked(place)
+}
+
+/// What the metadata say of scaling; Llama 3's is in the tensor `rope_freqs.weight` instead.
+fn linear_scaling(metadata: &Metadata, family: &str, place: &str) -> Result<Option<RopeScaling>> {
+    let key = |name: &str| format!("{family}.{name}");
+    let kind = metadata.string(&key("rope.scaling.type"))?;
+    if let Some(other) = kind.filter(|kind| !["none", "linear"].contains(kind)) {
+        let other = quoted(other);
+        return Err(Error::model(
+            place,
+            format!("rotary embedding of type {other} is not supported; supported: none, linear"),
+        ));
+    }
+    let factor = match metadata.number(&key("rope.scaling.factor"))? {
+        Some(factor) => Some(factor),
+        None => metadata.number(&key("rope.scale_linear"))?, // what older files call it
+    };
+    let factor = factor.filter(|factor| kind != Some("none") && ![0.0, 1.0].contains(factor));
+    Ok(factor.map(|factor| RopeScaling::Linear { factor }))
 }

@@ -9,11 +9,15 @@ use super::Source;
 use super::assets::Assets;
 use super::tensors::{Found, Layout, Tensors};
 use crate::error::{Error, Result};
-use crate::model::config::Architecture;
+use crate::model::RopeScaling;
+use crate::model::config::{Architecture, ModelConfig};
 use crate::weights::gguf::Gguf;
-use crate::weights::{FloatType, Storage};
+use crate::weights::{FloatType, Storage, TensorInfo, TensorType};
 use serde_json::json;
 use std::sync::Arc;
+
+/// The tensor with what the frequencies of the rotary embedding are divided by.
+const ROPE_DIVISORS: &str = "rope_freqs.weight";
 
 /// Reads the header and makes from it what a Hugging Face folder would hold.
 pub(super) async fn read(name: String, storage: Storage) -> Result<Source> {
@@ -21,10 +25,9 @@ pub(super) async fn read(name: String, storage: Storage) -> Result<Source> {
     let Gguf { metadata, tensors } = Gguf::read(&storage).await?;
     let place = storage.place();
     let tokenizer = tokenizer::Tokenizer::read(&metadata, place)?;
-    let config = config::read(&metadata, &tensors, &tokenizer, place)?;
-    if tensors.contains_key("rope_freqs.weight") {
-        let what = "has scaled rotary frequencies (tensor \"rope_freqs.weight\"), which are not supported yet";
-        return Err(Error::model(place, what));
+    let mut config = config::read(&metadata, &tensors, &tokenizer, place)?;
+    if let Some(info) = tensors.get(ROPE_DIVISORS) {
+        config.rope_scaling = Some(llama3_scaling(&storage, info, &config).await?);
     }
 
     let found = tensors.into_iter().map(|(name, info)| (name, Found { storage: storage.clone(), info })).collect();
@@ -46,11 +49,32 @@ pub(super) async fn read(name: String, storage: Storage) -> Result<Source> {
     Ok(Source { name, config, assets, tensors, gguf: Some(storage.clone()) })
 }
 
-/// Whether GGUF files of this family hold the rows of q and k permuted within each head.
+/// Whether GGUF files of this family hold the rows of q and k permuted within each head: what llama.cpp's converter
+/// does, and undoes in its rotary embedding.
 pub(crate) fn is_permuted(architecture: Architecture) -> bool {
     match architecture {
-        Architecture::Llama => true,
+        Architecture::Llama | Architecture::SmolLm3 => true,
+        Architecture::Qwen2 | Architecture::Qwen3 => false,
     }
+}
+
+/// The scaling of the rotary embedding that a file holds as one divisor for each frequency.
+async fn llama3_scaling(storage: &Storage, info: &TensorInfo, config: &ModelConfig) -> Result<RopeScaling> {
+    let wrong = |what: &str| Error::model(storage.place(), format!("tensor \"{ROPE_DIVISORS}\" {what}"));
+    if info.ty != Ok(TensorType::F32) || info.shape != [config.head_dim / 2] {
+        return Err(wrong("is not a number in F32 for each pair of a head"));
+    }
+    if config.rope_scaling.is_some() {
+        return Err(wrong("scales the rotary embedding a second time"));
+    }
+    let bytes = storage.read(info.range.clone()).await?;
+    let divisors: Vec<f32> = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    RopeScaling::llama3_from_divisors(&config.rope_frequencies(), &divisors).ok_or_else(|| {
+        wrong(
+            "scales the rotary embedding in another way than Llama 3.1 to 3.3, which is not supported; use the \
+               Hugging Face folder of this model instead",
+        )
+    })
 }
 
 /// What a GGUF file calls the tensor that Hugging Face calls `name`.

@@ -17,12 +17,16 @@ enum PreTokenizer {
     Qwen2,
 }
 
-const PRE_TOKENIZERS: [(&str, PreTokenizer); 6] = [
+/// The Llama 3 tokenizer of models that put no beginning-of-text token in front, SmolLM3 among them.
+const LLAMA3_WITHOUT_BOS: &str = "smaug-bpe";
+
+const PRE_TOKENIZERS: [(&str, PreTokenizer); 7] = [
     ("smollm", PreTokenizer::Smollm),
     ("gpt-2", PreTokenizer::Gpt2),
     ("llama-bpe", PreTokenizer::Llama3),
     ("llama3", PreTokenizer::Llama3),
     ("llama-v3", PreTokenizer::Llama3),
+    (LLAMA3_WITHOUT_BOS, PreTokenizer::Llama3),
     ("qwen2", PreTokenizer::Qwen2),
 ];
 
@@ -100,7 +104,7 @@ impl<'a> Tokenizer<'a> {
             types,
             merges: metadata.required("tokenizer.ggml.merges", Metadata::strings)?,
             pre_tokenizer,
-            add_bos: add_bos.unwrap_or(pre_tokenizer == PreTokenizer::Llama3),
+            add_bos: add_bos.unwrap_or(pre_tokenizer == PreTokenizer::Llama3 && pre != LLAMA3_WITHOUT_BOS),
             bos: id("bos")?,
             eos,
             unknown: id("unknown")?,

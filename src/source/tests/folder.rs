@@ -142,6 +142,7 @@ fn biases_and_an_own_head() {
     config["tie_word_embeddings"] = json!(false);
     let source = Folder::new(config.clone(), Dtype::F32).open().unwrap();
     assert_eq!(source.shape("model.layers.1.self_attn.k_proj.bias"), Some(&[KV_HEADS * HEAD_DIM][..]));
+    assert_eq!(source.shape("model.layers.1.self_attn.o_proj.bias"), Some(&[HIDDEN][..]));
     assert_eq!(source.shape("lm_head.weight"), Some(&[VOCAB, HIDDEN][..]));
     check_values(&source, &config);
 }
@@ -214,7 +215,8 @@ fn number_formats_that_are_not_read() {
     assert_eq!(
         error(folder.open()),
         "m/model.safetensors: tensor \"model.norm.weight\" is stored as I32, which is not supported; \
-         save the model in one of these: F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1"
+         save the model in one of these: F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1, Q5_0, \
+         Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K"
     );
 }
 

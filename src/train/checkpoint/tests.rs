@@ -78,13 +78,3 @@ fn says_when_there_is_nothing_to_resume() {
     let error = load_newest(folder.path(), &model(), |_| {}).unwrap_err().to_string();
     assert!(error.ends_with("no complete checkpoint here to resume from"), "{error}");
 }
-
-#[test]
-fn a_folder_has_one_run_at_a_time() {
-    let folder = tempfile::tempdir().unwrap();
-    let first = Lock::take(folder.path()).unwrap();
-    let error = Lock::take(folder.path()).unwrap_err().to_string();
-    assert!(error.starts_with("another run is using"), "{error}");
-    drop(first);
-    Lock::take(folder.path()).unwrap();
-}

@@ -121,7 +121,7 @@ fn scale(block: usize) -> f32 {
     [1.0 / 16.0, 1.0 / 32.0, 1.0 / 64.0][block % 3]
 }
 
-/// `count` pseudo-random values that every number format holds exactly: −8..8 times the scale of their block of 32.
+/// `count` pseudo-random values that every number format but K-quants holds exactly: −8..8 times the scale of their block of 32.
 pub(crate) fn exact_values(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -133,25 +133,36 @@ pub(crate) fn exact_values(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(|i| (next() as f32 - 8.0) * scale(i / 32)).collect()
 }
 
-/// The bytes of [`exact_values`] in any format.
+/// The bytes of [`exact_values`] in any format but K-quants.
 pub(crate) fn encode(ty: TensorType, values: &[f32]) -> Vec<u8> {
-    let blocks = || values.chunks_exact(32).enumerate().map(|(i, block)| (scale(i), block));
-    let nibbles = |d: f32, block: &[f32]| -> Vec<u8> {
-        let q: Vec<u8> = block.iter().map(|value| (value / d + 8.0) as u8).collect();
-        (0..16).map(|i| q[i] | q[i + 16] << 4).collect()
-    };
     let half = |value: f32| f16::from_f32(value).to_le_bytes();
+    // Each block as its scale and its values in units of that, those from `zero` on as positive numbers.
+    let blocks = |zero: f32| {
+        let quants = move |(i, block): (usize, &[f32])| {
+            (scale(i), block.iter().map(|value| (value / scale(i) + zero) as i8 as u8).collect::<Vec<_>>())
+        };
+        values.chunks_exact(32).enumerate().map(quants)
+    };
+    let nibbles = |q: &[u8]| -> Vec<u8> { (0..16).map(|i| q[i] & 0xf | q[i + 16] << 4).collect() };
+    let fifth_bits = |q: &[u8]| q.iter().rev().fold(0, |bits, q| bits << 1 | u32::from(q >> 4)).to_le_bytes();
     match ty {
         TensorType::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         TensorType::F64 => values.iter().flat_map(|value| f64::from(*value).to_le_bytes()).collect(),
         TensorType::F16 => values.iter().flat_map(|value| half(*value)).collect(),
         TensorType::BF16 => values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
-        TensorType::Q8_0 => blocks()
-            .flat_map(|(d, block)| half(d).into_iter().chain(block.iter().map(move |value| (value / d) as i8 as u8)))
-            .collect(),
-        TensorType::Q4_0 => blocks().flat_map(|(d, block)| half(d).into_iter().chain(nibbles(d, block))).collect(),
+        TensorType::Q8_0 => blocks(0.0).flat_map(|(d, q)| [&half(d)[..], &q].concat()).collect(),
+        TensorType::Q4_0 => blocks(8.0).flat_map(|(d, q)| [&half(d)[..], &nibbles(&q)].concat()).collect(),
         TensorType::Q4_1 => {
-            blocks().flat_map(|(d, block)| half(d).into_iter().chain(half(-8.0 * d)).chain(nibbles(d, block))).collect()
+            blocks(8.0).flat_map(|(d, q)| [&half(d)[..], &half(-8.0 * d), &nibbles(&q)].concat()).collect()
+        }
+        TensorType::Q5_0 => {
+            blocks(16.0).flat_map(|(d, q)| [&half(d)[..], &fifth_bits(&q), &nibbles(&q)].concat()).collect()
+        }
+        TensorType::Q5_1 => blocks(12.0)
+            .flat_map(|(d, q)| [&half(d)[..], &half(-12.0 * d), &fifth_bits(&q), &nibbles(&q)].concat())
+            .collect(),
+        TensorType::Q2K | TensorType::Q3K | TensorType::Q4K | TensorType::Q5K | TensorType::Q6K => {
+            panic!("{} is not written here", ty.name())
         }
     }
 }

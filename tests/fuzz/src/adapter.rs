@@ -6,6 +6,8 @@ mod config;
 mod file;
 #[path = "../../../src/adapter/merge.rs"]
 mod merge;
+#[path = "../../../src/adapter/norms.rs"]
+mod norms;
 #[path = "../../../src/adapter/slots.rs"]
 mod slots;
 
@@ -13,4 +15,5 @@ pub use config::{AdapterConfig, Method, common_divisors};
 pub(crate) use file::header_metadata;
 pub use file::{CONFIG_FILE, StoredAdapter, WEIGHTS_FILE};
 pub use merge::add_update;
+pub use norms::{MatrixNorms, update_norms};
 pub use slots::{Slot, slots};

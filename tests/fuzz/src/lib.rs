@@ -4,8 +4,11 @@
 #![allow(dead_code, missing_docs, unused_imports)]
 
 pub mod adapter;
+pub mod cli;
 #[path = "../../../src/data/mod.rs"]
 pub mod data;
+#[path = "../../../src/demo/mod.rs"]
+pub mod demo;
 #[path = "../../../src/error.rs"]
 pub mod error;
 #[path = "../../../src/export/mod.rs"]
@@ -20,6 +23,8 @@ pub mod inspect;
 pub mod model;
 #[path = "../../../src/random.rs"]
 pub mod random;
+#[path = "../../../src/report/mod.rs"]
+pub mod report;
 #[path = "../../../src/source/mod.rs"]
 pub mod source;
 #[path = "../../../src/text/mod.rs"]

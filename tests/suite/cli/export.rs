@@ -3,7 +3,8 @@
 use super::fixture::Workspace;
 use serde_json::Value;
 
-const TRAIN: &str = "finetune --model model --data data --device cpu --iters 6 --learning-rate 1e-2 --steps-per-eval 0 --json";
+const TRAIN: &str =
+    "finetune --model model --data data --device cpu --iters 6 --learning-rate 1e-2 --steps-per-eval 0 --json";
 
 fn trained(flags: &str) -> Workspace {
     let workspace = Workspace::new();
@@ -39,7 +40,8 @@ fn exported_models_have_the_loss_of_the_trained_one() {
         assert!((exported - trained).abs() < tolerance, "{flags}: {exported} {trained}");
     }
     // And again from the GGUF file.
-    let again = "export --model f16.gguf --adapter-path adapters --format gguf --dtype f32 --save-path twice.gguf --json";
+    let again =
+        "export --model f16.gguf --adapter-path adapters --format gguf --dtype f32 --save-path twice.gguf --json";
     workspace.json(again);
     let reference = loss(&workspace, "--model f16.gguf --adapter-path adapters");
     assert!((loss(&workspace, "--model twice.gguf") - reference).abs() < 1e-5);
@@ -82,7 +84,9 @@ fn inspect_shows_what_is_there() {
         assert_eq!((events.len(), &events[0]["kind"]), (1, &kind.into()));
         let files = events[0]["files"].as_array().expect("files");
         assert!(files.iter().all(|file| file["sha256"].as_str().is_some_and(|hash| hash.len() == 64)));
-        assert!(files.iter().any(|file| file["groups"].is_array()) && files.iter().all(|file| file["tensors"].is_null()));
+        assert!(
+            files.iter().any(|file| file["groups"].is_array()) && files.iter().all(|file| file["tensors"].is_null())
+        );
         let all = workspace.json(&format!("inspect {path} --tensors --json"));
         assert!(all[0]["files"].as_array().expect("files").iter().any(|file| file["tensors"].is_array()));
     }

@@ -88,7 +88,8 @@ impl Workspace {
         found
     }
 
-    fn command(&self, args: &str) -> Command {
+    /// `diablo` in the folder, its arguments separated by blanks.
+    pub fn command(&self, args: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_diablo"));
         command.args(args.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
         // Where it is not set, Vulkan drivers complain on standard error.
@@ -114,11 +115,17 @@ impl Workspace {
 
     /// The same with something to read on standard input.
     pub fn with_input(&self, args: &str, input: &str) -> String {
+        self.checked(args, self.diablo_reading(args, input))
+    }
+
+    /// Runs `diablo` with something to read on standard input, which it need not read to the end.
+    pub fn diablo_reading(&self, args: &str, input: impl AsRef<[u8]>) -> Output {
         let mut command = self.command(args);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.expect("the binary runs");
-        child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("the binary reads");
-        self.checked(args, child.wait_with_output().expect("the binary ends"))
+        // It may have ended before.
+        let _ = child.stdin.take().expect("piped").write_all(input.as_ref());
+        child.wait_with_output().expect("the binary ends")
     }
 
     fn checked(&self, args: &str, output: Output) -> String {
@@ -144,7 +151,15 @@ impl Workspace {
 
     /// As [`fails`](Self::fails), for a run that may leave files behind.
     pub fn fails_leaving_files(&self, args: &str, code: i32) -> String {
-        let output = self.diablo(args);
+        self.failed(args, code, self.diablo(args))
+    }
+
+    /// As [`fails`](Self::fails), for a run with something to read on standard input.
+    pub fn fails_reading(&self, args: &str, input: &str, code: i32) -> String {
+        self.failed(args, code, self.diablo_reading(args, input))
+    }
+
+    fn failed(&self, args: &str, code: i32, output: Output) -> String {
         let stderr = String::from_utf8(output.stderr).expect("UTF-8");
         assert_eq!(output.status.code(), Some(code), "{args}: {stderr}");
         assert!(stderr.starts_with("error: ") && stderr.ends_with('\n'), "{args}: {stderr}");
