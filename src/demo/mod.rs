@@ -116,14 +116,20 @@ impl Set {
         AdapterConfig { method: Method::Diablo { blocks: 32 }, modules, dropout: 0.0 }
     }
 
-    /// The default run on this data set as the flags of `finetune`, in the form of a configuration file.
-    pub fn run_toml(self) -> String {
+    /// The default run on this data set as the flags of `finetune`, in the form of a configuration file; without the
+    /// size of the adapter if it is to be of another method.
+    pub fn run_toml(self, is_diablo: bool) -> String {
         let values = |config: &TrainConfig| match serde_json::to_value(config) {
             Ok(serde_json::Value::Object(values)) => values,
             _ => serde_json::Map::new(),
         };
         let (own, usual) = (values(&self.settings()), values(&TrainConfig::default()));
         let mut text = format!("model = \"{NAME}\"\ndata = \"{}\"\nmask-prompt = {MASK_PROMPT}\n", self.name());
+        if let Method::Diablo { blocks } = self.adapter().method
+            && is_diablo
+        {
+            text += &format!("blocks = {blocks}\n");
+        }
         for (key, value) in own.iter().filter(|(key, value)| usual.get(*key) != Some(value)) {
             text += &format!("{} = {value}\n", key.replace('_', "-"));
         }

@@ -49,7 +49,7 @@ pub fn expand(mut args: Vec<OsString>, command: &Command) -> Result<Vec<OsString
         None if subcommand.get_name() == TRAIN
             && ["model", "data"].iter().all(|flag| value_of(rest, flag).is_none()) =>
         {
-            ("the bundled run".to_owned(), demo::Set::ALL[0].run_toml())
+            ("the bundled run".to_owned(), demo::Set::ALL[0].run_toml(value_of(rest, "method").is_none()))
         }
         None => return Ok(args),
     };
