@@ -139,7 +139,7 @@ impl Set {
     /// How it is trained by default: well under a minute on two cores.
     pub fn settings(self) -> TrainConfig {
         TrainConfig {
-            iters: 120,
+            iters: 200,
             batch_size: 8,
             max_seq_length: 128,
             learning_rate: 1e-2,

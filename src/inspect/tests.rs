@@ -35,7 +35,7 @@ fn models_of_both_kinds() {
             (base.parameter_count(), base.tensor_names().count())
         );
         let groups = weights.groups();
-        assert_eq!(groups.len(), 3 + 2 + 7 + 3);
+        assert_eq!(groups.len(), 3 + 2 + 7 + 4);
         assert!(groups.iter().any(|group| group.count == 3 && group.shape == [96, 64] && group.dtype == dtype));
         assert!(found.files.iter().all(|file| file.sha256.is_none()));
     }

@@ -141,6 +141,16 @@ fn models_that_are_not_there() {
 }
 
 #[test]
+fn a_family_that_is_not_supported() {
+    let workspace = Workspace::new();
+    let mut config: Value = serde_json::from_slice(&workspace.read("model/config.json")).expect("JSON");
+    config["model_type"] = "mamba".into();
+    workspace.write("model/config.json", config.to_string());
+    let known = ["\"mamba\" is not supported", "llama", "qwen2", "qwen3", "smollm3"];
+    says(&workspace.fails("finetune --model model --data data --device cpu", 1), &known);
+}
+
+#[test]
 fn models_whose_tensors_do_not_fit() {
     let workspace = Workspace::new();
     let bytes = workspace.read("model/model.safetensors");
