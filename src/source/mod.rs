@@ -15,7 +15,7 @@ mod tensors;
 mod tests;
 
 pub use assets::Assets;
-pub(crate) use gguf::{is_permuted, pre_tokenizer_name, stored_name};
+pub(crate) use gguf::{ROPE_DIVISORS, is_permuted, pre_tokenizer_name, stored_name};
 pub(crate) use tensors::unpermuted;
 
 use crate::error::{Error, Result};

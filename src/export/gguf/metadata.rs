@@ -1,8 +1,9 @@
 //! The metadata of a GGUF file.
 
 use super::{GgufType, tokenizer};
-use crate::error::Result;
-use crate::model::Architecture;
+use crate::error::{Error, Result};
+use crate::model::hf_config::{NOPE_INTERVAL, every_nth_layer};
+use crate::model::{Architecture, ModelConfig, RopeScaling};
 use crate::source::Source;
 use crate::weights::Storage;
 use crate::weights::gguf::{HeaderWriter, Metadata};
@@ -26,8 +27,7 @@ pub async fn copy(storage: &Storage, metadata: &Metadata, ty: GgufType, header: 
 /// Makes the metadata of a model that came as a Hugging Face folder.
 pub fn write(source: &Source, ty: GgufType, header: &mut HeaderWriter) -> Result<()> {
     let config = &source.config;
-    let known = Architecture::KNOWN.iter().find(|(_, family)| *family == config.architecture);
-    let family = known.map_or("llama", |(name, _)| name);
+    let family = config.architecture.name();
     header.string("general.architecture", family);
     header.string("general.type", "model");
     let name = Path::new(&source.name).file_name().map_or_else(|| source.name.as_str().into(), |n| n.to_string_lossy());
@@ -48,7 +48,30 @@ pub fn write(source: &Source, ty: GgufType, header: &mut HeaderWriter) -> Result
     size("vocab_size", config.vocab_size);
     header.f32(&format!("{family}.rope.freq_base"), config.rope_theta as f32);
     header.f32(&format!("{family}.attention.layer_norm_rms_epsilon"), config.rms_norm_eps as f32);
+    if let Some(RopeScaling::Linear { factor }) = config.rope_scaling {
+        header.string(&format!("{family}.rope.scaling.type"), "linear");
+        header.f32(&format!("{family}.rope.scaling.factor"), factor as f32);
+    }
+    // Which layers have no rotary embedding is fixed for each family there.
+    let fixed = match config.architecture {
+        Architecture::SmolLm3 => every_nth_layer(config.num_hidden_layers, NOPE_INTERVAL),
+        _ => Vec::new(),
+    };
+    if config.nope_layers != fixed {
+        let what = format!(
+            "layers {:?} have no rotary embedding, which a GGUF file of {family} cannot say; export a folder",
+            config.nope_layers
+        );
+        return Err(Error::model(&source.name, what));
+    }
     tokenizer::write(source, header)
+}
+
+/// What Llama 3's scaling divides the frequencies of the rotary embedding by: in a GGUF file a tensor, `[head_dim / 2]`.
+pub fn rope_divisors(config: &ModelConfig) -> Option<Vec<f32>> {
+    let scaling = config.rope_scaling.filter(|scaling| matches!(scaling, RopeScaling::Llama3 { .. }))?;
+    let unscaled = ModelConfig { rope_scaling: None, ..config.clone() };
+    Some(unscaled.rope_frequencies().into_iter().map(|frequency| scaling.divisor(frequency) as f32).collect())
 }
 
 fn storage_keys(ty: GgufType, header: &mut HeaderWriter) {

@@ -11,7 +11,7 @@ use super::target::prepare_file;
 use crate::adapter::StoredAdapter;
 use crate::error::{Error, Result};
 use crate::files::NewFile;
-use crate::source::{Source, is_permuted, stored_name, unpermuted};
+use crate::source::{ROPE_DIVISORS, Source, is_permuted, stored_name, unpermuted};
 use crate::weights::gguf::{Gguf, HeaderWriter, padding};
 use crate::weights::{FloatType, Q8_0_BLOCK, Storage, TensorInfo, TensorType, quantize_q8_0};
 use std::ops::Range;
@@ -105,6 +105,11 @@ pub async fn export_gguf(
     for Planned { stored, shape, ty, .. } in &tensors {
         describe(&mut header, stored, shape, ty.name())?;
     }
+    // A GGUF file has them among the others.
+    let divisors = if base.is_none() { metadata::rope_divisors(&source.config) } else { None };
+    if let Some(divisors) = &divisors {
+        describe(&mut header, ROPE_DIVISORS, &[divisors.len()], FloatType::F32.name())?;
+    }
     for Other { name, info, ty, .. } in &others {
         describe(&mut header, name, &info.shape, ty)?;
     }
@@ -112,7 +117,7 @@ pub async fn export_gguf(
     prepare_file(target)?;
     let mut file = Output { file: NewFile::create(target)?, length: 0 };
     file.write(&header.finish())?;
-    let count = tensors.len() + others.len();
+    let count = tensors.len() + usize::from(divisors.is_some()) + others.len();
     for (index, tensor) in tensors.iter().enumerate() {
         let head_dim = tensor.is_permuted(source).then_some(source.config.head_dim);
         tensor.write(&merged.read(&tensor.name).await?, head_dim, &mut file).map_err(|e| match e {
@@ -122,11 +127,15 @@ pub async fn export_gguf(
         file.pad()?;
         progress(index + 1, count)?;
     }
-    for (index, other) in others.iter().enumerate() {
+    if let Some(divisors) = divisors {
+        file.write(bytemuck::cast_slice(&divisors))?;
+        file.pad()?;
+    }
+    for other in others {
         other.copy(&mut file).await?;
         file.pad()?;
-        progress(tensors.len() + index + 1, count)?;
     }
+    progress(count, count)?;
     file.file.finish()?;
     let unquantized = tensors.iter().filter(|tensor| tensor.shape.len() > 1 && tensor.ty != ty).count();
     Ok(GgufReport { tensors: count, unquantized, bytes: file.length })

@@ -79,6 +79,32 @@ fn a_folder_becomes_a_file_with_the_same_model() {
     }
 }
 
+/// What families differ in besides their tensors.
+#[test]
+fn scaled_rotary_embeddings_and_other_families() {
+    let llama3 = json!({"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192});
+    let linear = json!({"rope_type": "linear", "factor": 2.5});
+    for (family, scaling) in
+        [("llama", llama3), ("llama", linear), ("qwen2", json!(null)), ("qwen3", json!(null)), ("smollm3", json!(null))]
+    {
+        let mut json = config();
+        json["model_type"] = json!(family);
+        json["rope_scaling"] = scaling;
+        json["attention_bias"] = json!(false);
+        let base = source(&json, &tokenizer());
+        let adapter = adapter(Method::Diablo { blocks: 8 }, &[Projection::Q, Projection::K], &base.config);
+        let ty = GgufType::Float(FloatType::F16);
+        let first = exported(&base, &adapter, ty);
+        assert_eq!(first.source.config, base.config, "{family}");
+        check(&base, &adapter, &first.source, ty);
+        // And once more from there.
+        let second = exported(&first.source, &adapter, ty);
+        assert_eq!(second.source.config, base.config, "{family}");
+        assert_eq!(second.report, first.report);
+    }
+}
+
 fn same_tokens(a: &Assets, b: &Assets) {
     let read = |assets: &Assets| Tokenizer::from_bytes(&assets.tokenizer_json, "tokenizer.json").unwrap();
     let (a, b) = (read(a), read(b));

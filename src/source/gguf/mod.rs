@@ -17,7 +17,7 @@ use serde_json::json;
 use std::sync::Arc;
 
 /// The tensor with what the frequencies of the rotary embedding are divided by.
-const ROPE_DIVISORS: &str = "rope_freqs.weight";
+pub(crate) const ROPE_DIVISORS: &str = "rope_freqs.weight";
 
 /// Reads the header and makes from it what a Hugging Face folder would hold.
 pub(super) async fn read(name: String, storage: Storage) -> Result<Source> {
