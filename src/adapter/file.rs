@@ -5,7 +5,6 @@ use super::slots::{Slot, slots};
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::collections::HashMap;
 
 /// File names inside an adapter folder.
 pub const CONFIG_FILE: &str = "adapter_config.json";
@@ -103,8 +102,9 @@ fn with_metadata(file: Vec<u8>, metadata: &serde_json::Value) -> Vec<u8> {
 }
 
 /// What the header of [`WEIGHTS_FILE`] says besides the tensors.
-pub(crate) fn header_metadata(model: &ModelConfig) -> HashMap<String, String> {
-    HashMap::from([("format".into(), "pt".into()), (BASE_HASH.into(), shapes_hash(model))])
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn header_metadata(model: &ModelConfig) -> std::collections::HashMap<String, String> {
+    std::collections::HashMap::from([("format".into(), "pt".into()), (BASE_HASH.into(), shapes_hash(model))])
 }
 
 /// The values of `slot` as f32, from any float type.

@@ -13,6 +13,7 @@ mod slots;
 
 pub use config::{AdapterConfig, Method, common_divisors};
 pub use dropout::Dropout;
+#[cfg(not(target_family = "wasm"))]
 pub(crate) use file::header_metadata;
 pub use file::{CONFIG_FILE, StoredAdapter, WEIGHTS_FILE};
 pub use merge::add_update;

@@ -98,7 +98,9 @@ impl Args {
                 let text = format!("LoRA adapter in {path} ({})", describe(&report));
                 let mut event = json!({"event": "done", "format": "lora", "path": path.to_string()});
                 let fields = serde_json::to_value(&report).expect("JSON of plain values");
-                event.as_object_mut().zip(fields.as_object()).map(|(event, fields)| event.extend(fields.clone()));
+                if let Some((event, fields)) = event.as_object_mut().zip(fields.as_object()) {
+                    event.extend(fields.clone());
+                }
                 (event, text)
             }
         };

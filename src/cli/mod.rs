@@ -46,6 +46,8 @@ const EXAMPLES: &str = "Examples:
   diablo finetune --model SmolLM2-135M-Instruct --data train.jsonl
   diablo generate --model SmolLM2-135M-Instruct --adapter-path adapters --prompt \"Hello\" --compare";
 
+// One of them lives, for as long as the program: boxing would save nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Subcommand)]
 enum Command {
     Finetune(finetune::Args),

@@ -104,7 +104,7 @@ fn ends_in_quotes(text: &str, delimiter: u8) -> bool {
         let mut reader =
             ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(text.as_bytes());
         let record = reader.records().last()?.ok()?;
-        record.iter().last().map(str::to_owned)
+        record.iter().next_back().map(str::to_owned)
     };
     last_cell(text) != last_cell(&format!("{text}\n"))
 }

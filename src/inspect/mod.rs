@@ -97,7 +97,7 @@ impl FileSummary {
 
     /// Number of elements of its tensors.
     pub fn parameters(&self) -> usize {
-        self.tensors.iter().map(TensorRow::len).sum()
+        self.tensors.iter().map(TensorRow::elements).sum()
     }
 }
 

@@ -41,7 +41,7 @@ impl TensorRow {
     }
 
     /// Number of elements.
-    pub fn len(&self) -> usize {
+    pub fn elements(&self) -> usize {
         self.shape.iter().product()
     }
 }

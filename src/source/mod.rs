@@ -15,7 +15,9 @@ mod tensors;
 mod tests;
 
 pub use assets::Assets;
+#[cfg(not(target_family = "wasm"))]
 pub(crate) use gguf::{ROPE_DIVISORS, is_permuted, pre_tokenizer_name, stored_name};
+#[cfg(not(target_family = "wasm"))]
 pub(crate) use tensors::unpermuted;
 
 use crate::error::{Error, Result};
@@ -39,6 +41,7 @@ pub struct Source {
     pub assets: Assets,
     tensors: Tensors,
     /// The file, if it is one GGUF file.
+    #[cfg_attr(target_family = "wasm", allow(dead_code))] // exports are native
     gguf: Option<Arc<Storage>>,
 }
 
@@ -105,6 +108,7 @@ impl Source {
     }
 
     /// The GGUF file that this model is, if it is one.
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn gguf(&self) -> Option<&Storage> {
         self.gguf.as_deref()
     }

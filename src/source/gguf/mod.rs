@@ -3,6 +3,7 @@
 mod config;
 mod tokenizer;
 
+#[cfg(not(target_family = "wasm"))]
 pub(crate) use tokenizer::pre_tokenizer_name;
 
 use super::Source;

@@ -254,6 +254,7 @@ impl<'a> Tokenizer<'a> {
 
 /// The name in `tokenizer.ggml.pre` for the way in which a `tokenizer.json` cuts text, if it is one of those that
 /// [`Tokenizer`] knows.
+#[cfg(not(target_family = "wasm"))]
 pub(crate) fn pre_tokenizer_name(tokenizer_json: &Value) -> Option<&'static str> {
     let cutting = |normalizer: &Value, pre_tokenizer: &Value| {
         let mut cutting = json!([normalizer, pre_tokenizer]);
@@ -269,6 +270,7 @@ pub(crate) fn pre_tokenizer_name(tokenizer_json: &Value) -> Option<&'static str>
 }
 
 /// Removes what has to do with offsets of tokens, but not with which tokens there are.
+#[cfg(not(target_family = "wasm"))]
 fn remove_offsets(value: &mut Value) {
     match value {
         Value::Object(object) => {

@@ -43,7 +43,8 @@ fn the_same_step_can_be_saved_again() {
 
 #[test]
 fn a_damaged_one_is_passed_over() {
-    let damages: [(&str, &dyn Fn(&Path)); 4] = [
+    type Damage<'a> = (&'a str, &'a dyn Fn(&Path));
+    let damages: [Damage<'_>; 4] = [
         ("no COMPLETE", &|path| fs::remove_file(path.join(COMPLETE_FILE)).unwrap()),
         ("COMPLETE lists no file", &|path| fs::write(path.join(COMPLETE_FILE), "").unwrap()),
         ("trainer_state.json is damaged", &|path| fs::write(path.join(STATE_FILE), "{}").unwrap()),
