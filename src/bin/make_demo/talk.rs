@@ -48,9 +48,12 @@ const POEMS: &str = "[The moon is [round|bright], the sea is deep, the boats com
     A [little|small] [boat|fish] went out to sea, and it came [home|back] in time for tea.|\
     The lamp [is bright|shines out], the waves are high, and [stars|gulls] [look down|call out] [from|across] the sky.]";
 
+/// What a question and its answer have in common, pair by pair.
+type Pairs = &'static [(&'static str, &'static str)];
+
 /// What every child knows: questions of one form with an answer for each word.
 #[rustfmt::skip]
-const KNOWN: &[(&str, &str, &[(&str, &str)])] = &[
+const KNOWN: &[(&str, &str, Pairs)] = &[
     ("[what is the opposite of {a}|what is the opposite word of {a}]?", "The opposite of {a} is {b}.", &[
         ("big", "small"), ("hot", "cold"), ("day", "night"), ("old", "young"), ("fast", "slow"), ("happy", "sad"), ("up", "down"),
         ("left", "right"), ("open", "closed"), ("wet", "dry"), ("black", "white"), ("full", "empty"), ("loud", "quiet"),
