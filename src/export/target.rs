@@ -43,7 +43,7 @@ pub fn prepare_file(target: &Path) -> Result<()> {
 fn check_unused(target: &Path) -> Result<()> {
     let taken = match fs::read_dir(target) {
         Ok(mut entries) => entries.next().is_some(),
-        Err(e) => e.kind() != std::io::ErrorKind::NotFound,
+        Err(_) => target.exists(),
     };
     if taken {
         return Err(Error::Usage(format!(
