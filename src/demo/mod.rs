@@ -49,7 +49,7 @@ pub enum Set {
 
 impl Set {
     /// All of them; the first is what `finetune` takes by itself.
-    pub const ALL: [Self; 2] = [Self::Style, Self::Facts];
+    pub const ALL: [Self; 2] = [Self::Facts, Self::Style];
 
     /// What `--data` calls it.
     pub fn name(self) -> &'static str {
@@ -110,10 +110,10 @@ impl Set {
         Ok(questions.into_iter().flatten().collect())
     }
 
-    /// What is trained by default on this data set: 32 diagonal blocks in the usual matrices.
+    /// What is trained by default on this data set: 16 diagonal blocks in the usual matrices.
     pub fn adapter(self) -> AdapterConfig {
         let modules = Projection::DEFAULT.to_vec();
-        AdapterConfig { method: Method::Diablo { blocks: 32 }, modules, dropout: 0.0 }
+        AdapterConfig { method: Method::Diablo { blocks: 16 }, modules, dropout: 0.0 }
     }
 
     /// The default run on this data set as the flags of `finetune`, in the form of a configuration file; without the
@@ -142,7 +142,7 @@ impl Set {
             iters: 200,
             batch_size: 8,
             max_seq_length: 128,
-            learning_rate: 1e-2,
+            learning_rate: 5e-3,
             warmup_steps: 10,
             steps_per_eval: 40,
             val_batches: 0,
