@@ -6,6 +6,7 @@ use tokenizers::{Encoding, ModelWrapper};
 
 use crate::error::{Error, Result};
 use crate::text::StreamDecoder;
+use crate::weights::plain;
 
 /// Cuts text into tokens and puts it together again. Clones share the vocabulary.
 #[derive(Clone)]
@@ -17,8 +18,12 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Reads the bytes of a `tokenizer.json`; `place` names the file in errors.
     pub fn from_bytes(tokenizer_json: &[u8], place: &str) -> Result<Self> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer_json)
-            .map_err(|e| Error::model(place, format!("{e}; expected the tokenizer.json of a Hugging Face model")))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer_json).map_err(|e| {
+            Error::model(
+                place,
+                format!("{}; expected the tokenizer.json of a Hugging Face model", plain(&e.to_string())),
+            )
+        })?;
         // Some files carry the truncation and padding of the program that saved them. Lengths are ours to decide.
         inner.with_truncation(None).map_err(|e| Error::model(place, e.to_string()))?;
         inner.with_padding(None);

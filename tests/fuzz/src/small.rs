@@ -1,0 +1,23 @@
+#![allow(dead_code, missing_docs, unused_imports)]
+pub mod adapter;
+#[path = "../../../src/data/mod.rs"]
+pub mod data;
+#[path = "../../../src/error.rs"]
+pub mod error;
+#[path = "../../../src/files.rs"]
+pub mod files;
+#[path = "../../../src/hash.rs"]
+pub mod hash;
+#[path = "../../../src/inspect/mod.rs"]
+pub mod inspect;
+pub mod model;
+#[path = "../../../src/random.rs"]
+pub mod random;
+#[path = "../../../src/source/mod.rs"]
+pub mod source;
+#[path = "../../../src/text/mod.rs"]
+pub mod text;
+pub mod train;
+#[path = "../../../src/weights/mod.rs"]
+pub mod weights;
+pub use error::{Error, Result};
