@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::{ModelConfig, Projection, names::expected_tensors};
+use crate::weights::{plain, quoted};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -182,14 +183,19 @@ impl AdapterConfig {
         let wrong = |what: String| Error::adapter(place, what);
         let count = |key: &str| {
             let value = config[key].as_u64().and_then(|n| usize::try_from(n).ok());
-            value.ok_or_else(|| wrong(format!("\"{key}\" is {}; expected a whole number", config[key])))
+            value.ok_or_else(|| {
+                wrong(format!("\"{key}\" is {}; expected a whole number", plain(&config[key].to_string())))
+            })
         };
         let listed = config["target_modules"].as_array().ok_or_else(|| {
-            wrong(format!("\"target_modules\" is {}; expected a list of names", config["target_modules"]))
+            let found = plain(&config["target_modules"].to_string());
+            wrong(format!("\"target_modules\" is {found}; expected a list of names"))
         })?;
         let mut modules = listed
             .iter()
-            .map(|name| Projection::from_name(name.as_str().unwrap_or_default()).map_err(|e| wrong(e.to_string())))
+            .map(|name| {
+                Projection::from_name(name.as_str().unwrap_or_default()).map_err(|e| wrong(plain(&e.to_string())))
+            })
             .collect::<Result<Vec<_>>>()?;
         modules.sort();
         modules.dedup();
@@ -209,7 +215,7 @@ impl AdapterConfig {
             other => {
                 return Err(wrong(format!(
                     "\"peft_type\" is {}; this program loads \"DIABLO\" and \"LORA\"",
-                    other.map_or("missing".into(), |kind| format!("\"{kind}\""))
+                    other.map_or("missing".into(), quoted)
                 )));
             }
         };

@@ -4,6 +4,7 @@ use super::config::{AdapterConfig, shapes_hash};
 use super::slots::{Slot, slots};
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
+use crate::weights::{plain, quoted};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// File names inside an adapter folder.
@@ -66,21 +67,22 @@ impl StoredAdapter {
 
         let place = format!("{place}/{WEIGHTS_FILE}");
         let wrong = |what: String| Error::adapter(&place, what);
-        let (_, header) =
-            SafeTensors::read_metadata(weights).map_err(|e| wrong(format!("is not a safetensors file: {e}")))?;
+        let (_, header) = SafeTensors::read_metadata(weights)
+            .map_err(|e| wrong(format!("is not a safetensors file: {}", plain(&e.to_string()))))?;
         let in_header = header.metadata().as_ref().and_then(|metadata| metadata.get(BASE_HASH)).map(String::as_str);
         let hash = json[BASE_HASH].as_str().or(in_header);
         let base = json["base_model_name_or_path"].as_str().unwrap_or_default().to_owned();
         if hash.is_some_and(|hash| hash != shapes_hash(model)) {
             return Err(wrong(format!(
-                "the adapter was trained on another model (\"{base}\"): tensor names or shapes differ"
+                "the adapter was trained on another model ({}): tensor names or shapes differ",
+                quoted(&base)
             )));
         }
-        let tensors =
-            SafeTensors::deserialize(weights).map_err(|e| wrong(format!("is not a safetensors file: {e}")))?;
+        let tensors = SafeTensors::deserialize(weights)
+            .map_err(|e| wrong(format!("is not a safetensors file: {}", plain(&e.to_string()))))?;
         let slots = slots(&config, model);
         if let Some(extra) = tensors.names().into_iter().find(|name| !slots.iter().any(|slot| slot.name == *name)) {
-            return Err(wrong(format!("holds the tensor \"{extra}\", which {CONFIG_FILE} does not account for")));
+            return Err(wrong(format!("holds the tensor {}, which {CONFIG_FILE} does not account for", quoted(extra))));
         }
         let values = slots.iter().map(|slot| read_slot(&tensors, slot, &place)).collect::<Result<_>>()?;
         Ok(Self { config, base, values })

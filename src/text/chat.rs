@@ -7,6 +7,7 @@ use minijinja::{Environment, ErrorKind, Output, State, Value, context};
 use crate::error::{Error, Result};
 use crate::text::limits::{self, MAX_DEPTH, MAX_STEPS};
 use crate::text::{Message, methods, prepare, python, strftime};
+use crate::weights::plain;
 
 const NAME: &str = "chat template";
 
@@ -104,7 +105,7 @@ fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
 fn explain(error: &minijinja::Error) -> Error {
     for cause in std::iter::successors(error.source(), |&e| e.source()) {
         if let Some(Raised(message)) = cause.downcast_ref() {
-            return Error::Template(format!("it refuses this conversation: {message}"));
+            return Error::Template(format!("it refuses this conversation: {}", plain(message)));
         }
         if cause.is::<limits::TooLarge>() {
             return Error::Template(cause.to_string());
@@ -114,7 +115,7 @@ fn explain(error: &minijinja::Error) -> Error {
         return Error::Template(format!("it did not finish within {MAX_STEPS} steps"));
     }
     let line = error.line().map(|line| format!("line {line}: ")).unwrap_or_default();
-    let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+    let detail = error.detail().map(|detail| format!(": {}", plain(detail))).unwrap_or_default();
     Error::Template(format!("{line}{}{detail}", error.kind()))
 }
 

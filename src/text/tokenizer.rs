@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use tokenizers::{Encoding, ModelWrapper};
 
 use crate::error::{Error, Result};
 use crate::text::StreamDecoder;
+use crate::weights::plain;
 
 /// Cuts text into tokens and puts it together again. Clones share the vocabulary.
 #[derive(Clone)]
@@ -14,11 +16,23 @@ pub struct Tokenizer {
     vocab_size: usize,
 }
 
+/// The part of the file that is read twice; the rest is passed over.
+#[derive(Deserialize)]
+struct Decoder {
+    #[serde(rename = "decoder")]
+    _decoder: Option<serde_json::Value>,
+}
+
 impl Tokenizer {
     /// Reads the bytes of a `tokenizer.json`; `place` names the file in errors.
     pub fn from_bytes(tokenizer_json: &[u8], place: &str) -> Result<Self> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer_json)
-            .map_err(|e| Error::model(place, format!("{e}; expected the tokenizer.json of a Hugging Face model")))?;
+        let wrong = |e: &dyn std::fmt::Display| {
+            let why = plain(&e.to_string());
+            Error::model(place, format!("{why}; expected the tokenizer.json of a Hugging Face model"))
+        };
+        // The library panics where the decoder is broken JSON; found by fuzzing.
+        serde_json::from_slice::<Decoder>(tokenizer_json).map_err(|e| wrong(&e))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer_json).map_err(|e| wrong(&e))?;
         // Some files carry the truncation and padding of the program that saved them. Lengths are ours to decide.
         inner.with_truncation(None).map_err(|e| Error::model(place, e.to_string()))?;
         inner.with_padding(None);

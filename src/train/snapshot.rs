@@ -6,6 +6,7 @@ use crate::adapter::{CONFIG_FILE, Slot, StoredAdapter, WEIGHTS_FILE, slots};
 use crate::data::Cursor;
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
+use crate::weights::plain;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -130,11 +131,11 @@ impl Snapshot {
         if json["format"] != FORMAT {
             return Err(wrong(format!(
                 "has format {}, and this program reads format {FORMAT}; resume with the program that wrote it",
-                json["format"]
+                plain(&json["format"].to_string())
             )));
         }
-        let State { identity, progress, .. } =
-            serde_json::from_value(json).map_err(|e| wrong(format!("does not hold the state of a run: {e}")))?;
+        let State { identity, progress, .. } = serde_json::from_value(json)
+            .map_err(|e| wrong(format!("does not hold the state of a run: {}", plain(&e.to_string()))))?;
         let adapter = StoredAdapter::from_files(&file(CONFIG_FILE)?, &file(WEIGHTS_FILE)?, model, place)?;
         let moments = read_moments(&file(OPTIMIZER_FILE)?, &adapter, model, &format!("{place}/{OPTIMIZER_FILE}"))?;
         Ok(Self { adapter, moments, progress, identity })
@@ -147,7 +148,8 @@ fn moment_name(moment: &str, slot: &Slot) -> String {
 
 fn read_moments(bytes: &[u8], adapter: &StoredAdapter, model: &ModelConfig, place: &str) -> Result<[Vec<Vec<f32>>; 2]> {
     let wrong = |what: String| Error::adapter(place, what);
-    let tensors = SafeTensors::deserialize(bytes).map_err(|e| wrong(format!("is not a safetensors file: {e}")))?;
+    let tensors = SafeTensors::deserialize(bytes)
+        .map_err(|e| wrong(format!("is not a safetensors file: {}", plain(&e.to_string()))))?;
     let slots = slots(&adapter.config, model);
     if tensors.len() != 2 * slots.len() {
         return Err(wrong(format!("holds {} tensors, expected {}", tensors.len(), 2 * slots.len())));

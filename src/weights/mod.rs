@@ -40,9 +40,33 @@ pub(crate) fn quoted(name: &str) -> String {
     }
 }
 
+/// `text` for a message, where a library or a file wrote it: without control characters, and not longer than a few
+/// lines of a terminal.
+pub(crate) fn plain(text: &str) -> String {
+    const LONGEST: usize = 500;
+    let mut plain = String::new();
+    for (count, letter) in text.chars().enumerate() {
+        match letter {
+            _ if count == LONGEST => return plain + "…",
+            '\n' | '\r' | '\t' => plain.push(' '),
+            control if control.is_control() => plain.extend(control.escape_default()),
+            letter => plain.push(letter),
+        }
+    }
+    plain
+}
+
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use super::{plain, quoted};
+
+    #[test]
+    fn messages_of_others_stay_on_their_line() {
+        assert_eq!(plain("it's Ġthe\nend"), "it's Ġthe end");
+        assert_eq!(plain("\x1b[2J\u{9b}"), r"\u{1b}[2J\u{9b}");
+        assert_eq!(plain(&"ä".repeat(500)), "ä".repeat(500));
+        assert_eq!(plain(&"ä".repeat(501)), "ä".repeat(500) + "…");
+    }
 
     #[test]
     fn names_stay_on_their_line() {

@@ -5,7 +5,7 @@
 //! the end of the file.
 
 use crate::error::{Error, Result};
-use crate::weights::{FloatType, Storage, TensorInfo, TensorType, quoted};
+use crate::weights::{FloatType, Storage, TensorInfo, TensorType, plain, quoted};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -35,7 +35,8 @@ pub async fn read_header(storage: &Storage) -> Result<BTreeMap<String, TensorInf
         return Err(wrong(format!("truncated: the header ends at byte {data}, the file has {}", storage.len())));
     }
     let header = storage.read(LENGTH..data).await?;
-    let Header(mut tensors) = serde_json::from_slice(&header).map_err(|e| wrong(format!("broken header: {e}")))?;
+    let Header(mut tensors) =
+        serde_json::from_slice(&header).map_err(|e| wrong(format!("broken header: {}", plain(&e.to_string()))))?;
 
     tensors.sort_by_key(|(_, tensor)| tensor.data_offsets);
     let mut end = data; // of the tensor before

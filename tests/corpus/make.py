@@ -338,6 +338,7 @@ def tokenizer(seeds):
         dict(type="ByteFallback"), dict(type="Fuse"), dict(type="Strip", content=" ", start=1, stop=0)]))
     put("tokenizer", "fallback", fallback, seeds)
 
+    put("tokenizer", "decoder-number-too-large", bpe.replace(b'"decoder": {', b'"decoder": {"x": 1e999, '))
     put("tokenizer", "empty", b"")
     put("tokenizer", "deep-nesting", b'{"model":' + b"[" * 5000)
     put("tokenizer", "deep-normalizer",

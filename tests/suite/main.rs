@@ -1,6 +1,7 @@
 //! One binary for all integration tests: it is linked against the whole stack, so one is enough.
 
 mod cli;
+mod corpus;
 mod demo;
 mod families;
 mod golden_smollm2;
