@@ -3,7 +3,7 @@
 use crate::adapter::{AdapterConfig, Method};
 use crate::cli::common::{self, Opened};
 use crate::cli::output;
-use crate::data::Dataset;
+use crate::data::{Dataset, TrainRows};
 use crate::device::SelectedDevice;
 use crate::train::TrainConfig;
 use serde_json::{Value, json};
@@ -54,8 +54,10 @@ impl Plan<'_> {
         let number = output::thousands;
         let (all, trained) = (model.source.parameter_count(), self.trainable());
         let valid = valid.map_or(String::new(), |valid| format!("; validation {} rows", number(valid.summary.rows)));
-        let rows = config.batch_size.min(train.summary.rows) * config.grad_accumulation_steps;
-        let epochs = (config.iters * rows) as f64 / train.summary.rows as f64;
+        let all_rows =
+            if config.pack { TrainRows::packed(train, config.max_seq_length).count() } else { train.summary.rows };
+        let rows = config.batch_size.min(all_rows) * config.grad_accumulation_steps;
+        let epochs = (config.iters * rows) as f64 / all_rows as f64;
         vec![
             ("model", format!("{}, {} parameters, {}", model.source.name, number(all), model.source.dtype_name())),
             ("adapter", adapter.to_string()),
@@ -73,7 +75,14 @@ impl Plan<'_> {
                     number(train.summary.target_tokens)
                 ),
             ),
-            ("steps", format!("{} of {rows} rows, {epochs:.2} epochs", number(config.iters))),
+            (
+                "steps",
+                format!(
+                    "{} of {rows} {}, {epochs:.2} epochs",
+                    number(config.iters),
+                    if config.pack { "packed rows" } else { "rows" }
+                ),
+            ),
         ]
     }
 
