@@ -44,7 +44,7 @@ impl ChatTemplate {
         environment.add_filter("length", methods::length);
         environment.add_filter("count", methods::length);
         environment.add_filter("format", methods::format);
-        // They make as many lists as they are told at once, until memory ends; found by fuzzing.
+        // They make as many lists as they are told at once, until memory ends; no template in use needs them.
         environment.remove_filter("batch");
         environment.remove_filter("slice");
         environment.add_filter(limits::GUARD, limits::guard);
