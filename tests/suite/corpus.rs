@@ -86,7 +86,7 @@ fn read_file(file: &Path, target: Target, places: &[&str]) -> Result<(), String>
     if !places.iter().any(|place| text.starts_with(place)) {
         return Err(format!("the error does not say where: {text:?}"));
     }
-    match catch_unwind(std::panic::AssertUnwindSafe(|| foreign::check(Err(error)))) {
+    match catch_unwind(AssertUnwindSafe(|| foreign::check(Err(error)))) {
         Ok(()) => Ok(()),
         Err(_) => Err(format!("not one readable line: {text:?}")),
     }
