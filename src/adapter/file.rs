@@ -4,8 +4,8 @@ use super::config::{AdapterConfig, shapes_hash};
 use super::slots::{Slot, slots};
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
-use crate::weights::{plain, quoted};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use crate::weights::{plain, quoted, safetensors};
+use ::safetensors::tensor::{Dtype, SafeTensors};
 
 /// File names inside an adapter folder.
 pub const CONFIG_FILE: &str = "adapter_config.json";
@@ -34,17 +34,11 @@ impl StoredAdapter {
     /// If the values do not have the sizes of the slots.
     pub fn to_files(&self, model: &ModelConfig) -> Result<[(&'static str, Vec<u8>); 2]> {
         let slots = slots(&self.config, model);
-        let views = slots
+        let tensors = slots
             .iter()
             .zip(&self.values)
-            .map(|(slot, values)| {
-                let view = TensorView::new(Dtype::F32, slot.shape.clone(), bytemuck::cast_slice(values));
-                view.map(|view| (slot.name.as_str(), view)).map_err(|e| Error::adapter(&slot.name, e.to_string()))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let weights = safetensors::serialize(views, None).map_err(|e| Error::adapter(WEIGHTS_FILE, e.to_string()))?;
-        let metadata = serde_json::json!({"format": "pt", BASE_HASH: shapes_hash(model)});
-        let weights = with_metadata(weights, &metadata);
+            .map(|(slot, values)| (slot.name.clone(), slot.shape.as_slice(), values.as_slice()));
+        let weights = safetensors::to_bytes(tensors, &header_metadata(model), WEIGHTS_FILE)?;
         let mut config =
             serde_json::to_vec_pretty(&self.config.to_json(&self.base, model)).expect("JSON of plain values");
         config.push(b'\n');
@@ -89,24 +83,9 @@ impl StoredAdapter {
     }
 }
 
-/// A safetensors file with `metadata`, always in one order: the same adapter is the same bytes.
-fn with_metadata(file: Vec<u8>, metadata: &serde_json::Value) -> Vec<u8> {
-    let (length, rest) = file.split_at(8);
-    let length = u64::from_le_bytes(length.try_into().expect("eight bytes")) as usize;
-    let (header, data) = rest.split_at(length);
-    let tensors = header.trim_ascii().strip_prefix(b"{").expect("the header is an object");
-    let comma = if tensors.starts_with(b"}") { "" } else { "," };
-    let mut header = format!("{{\"__metadata__\":{metadata}{comma}").into_bytes();
-    header.extend_from_slice(tensors);
-    // Blanks at the end align the data behind it.
-    header.resize(header.len().next_multiple_of(8), b' ');
-    [&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat()
-}
-
 /// What the header of [`WEIGHTS_FILE`] says besides the tensors.
-#[cfg(not(target_family = "wasm"))]
-pub(crate) fn header_metadata(model: &ModelConfig) -> std::collections::HashMap<String, String> {
-    std::collections::HashMap::from([("format".into(), "pt".into()), (BASE_HASH.into(), shapes_hash(model))])
+pub(crate) fn header_metadata(model: &ModelConfig) -> [(&'static str, String); 2] {
+    [("format", "pt".to_owned()), (BASE_HASH, shapes_hash(model))]
 }
 
 /// The values of `slot` as f32, from any float type.

@@ -18,6 +18,8 @@ pub(crate) use file::header_metadata;
 pub use file::{CONFIG_FILE, StoredAdapter, WEIGHTS_FILE};
 pub use merge::add_update;
 pub use norms::{MatrixNorms, update_norms};
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use norms::{norm, product_norm};
 pub use slots::{Slot, slots};
 
 use crate::kernels::block_matmul;

@@ -2,7 +2,7 @@
 
 use super::config::Method;
 use super::file::StoredAdapter;
-use super::slots::{Slot, slots};
+use super::slots::slots;
 use crate::model::{ModelConfig, Projection};
 
 /// Frobenius norms of the update of one matrix.
@@ -33,7 +33,7 @@ pub fn update_norms(adapter: &StoredAdapter, model: &ModelConfig) -> Vec<MatrixN
         let blocks = match adapter.config.method {
             Method::Lora { rank, alpha } => {
                 let (_, b) = rest.next().expect("slots come as pairs of A and B");
-                vec![alpha / rank as f64 * product_norm(slot, values, b)]
+                vec![alpha / rank as f64 * product_norm(rank, values, b)]
             }
             _ => values.chunks_exact(values.len() / slot.shape[0]).map(norm).collect(),
         };
@@ -42,23 +42,27 @@ pub fn update_norms(adapter: &StoredAdapter, model: &ModelConfig) -> Vec<MatrixN
     norms
 }
 
-fn norm(values: &[f32]) -> f64 {
+/// The Frobenius norm of `values`.
+pub(crate) fn norm(values: &[f32]) -> f64 {
     values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt()
 }
 
-/// `‖B·A‖` from the small products `A·Aᵀ` and `Bᵀ·B`: its square is the sum of their element-wise product.
-fn product_norm(slot: &Slot, a: &[f32], b: &[f32]) -> f64 {
-    let (rank, width) = (slot.shape[0], slot.shape[1]);
-    let rows: Vec<&[f32]> = a.chunks_exact(width).collect();
-    let dot = |x: &mut dyn Iterator<Item = (f32, f32)>| x.map(|(p, q)| f64::from(p) * f64::from(q)).sum::<f64>();
+/// `‖B·A‖` for A `[rank, in]` and B `[out, rank]`: its square is the trace of (A·Aᵀ)·(Bᵀ·B), which are `[rank, rank]`.
+pub(crate) fn product_norm(rank: usize, a: &[f32], b: &[f32]) -> f64 {
+    // Of no size: no rank is too high for it, and none is worth a loop.
+    if a.is_empty() || b.is_empty() {
+        return 0.0;
+    }
+    let rows: Vec<&[f32]> = a.chunks_exact(a.len() / rank).collect();
     let mut sum = 0.0;
-    for i in 0..rank {
-        for j in 0..rank {
-            let of_a = dot(&mut rows[i].iter().copied().zip(rows[j].iter().copied()));
-            let of_b = dot(&mut b.chunks_exact(rank).map(|row| (row[i], row[j])));
-            sum += of_a * of_b;
+    for k in 0..rank {
+        for l in 0..=k {
+            let in_a: f64 = rows[k].iter().zip(rows[l]).map(|(p, q)| f64::from(*p) * f64::from(*q)).sum();
+            let in_b: f64 = b.chunks_exact(rank).map(|row| f64::from(row[k]) * f64::from(row[l])).sum();
+            sum += if k == l { in_a * in_b } else { 2.0 * in_a * in_b };
         }
     }
+    // Rounding may leave less than nothing of an update that is zero.
     sum.max(0.0).sqrt()
 }
 

@@ -144,6 +144,12 @@ impl AdapterArgs {
     pub fn load(&self, model: &ModelConfig) -> Result<Option<StoredAdapter>> {
         self.adapter_path.as_deref().map(|folder| StoredAdapter::load(folder, model)).transpose()
     }
+
+    /// The same where there must be one.
+    pub fn required(&self, model: &ModelConfig) -> Result<StoredAdapter> {
+        let missing = || Error::Usage("--adapter-path is missing; give the folder that finetune wrote".into());
+        self.load(model)?.ok_or_else(missing)
+    }
 }
 
 impl DeviceArgs {

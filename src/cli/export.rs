@@ -1,11 +1,11 @@
 //! `diablo export`: a model and its adapter for other programs.
 
 use super::common::{AdapterArgs, ModelArgs};
-use super::{interrupt, output};
+use super::output;
+use super::writing::Writing;
 use crate::error::{Error, Result, did_you_mean};
 use crate::export::{GgufType, LoraReport, export_folder, export_gguf, export_lora};
 use crate::weights::FloatType;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -54,21 +54,11 @@ impl Args {
         let dtype = self.dtype.as_deref().map(|dtype| parse("dtype", dtype, &TYPES)).transpose()?;
         self.check(format, dtype)?;
         let source = self.model.open().await?.source;
-        let adapter = self
-            .adapter
-            .load(&source.config)?
-            .ok_or_else(|| Error::Usage("--adapter-path is missing; give the folder that finetune wrote".into()))?;
+        let adapter = self.adapter.required(&source.config)?;
 
         let unit = if format == Format::Lora { "matrices" } else { "tensors" };
-        let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(0) };
-        let style = ProgressStyle::with_template(&format!("{{bar:30}} {{pos}}/{{len}} {unit}"));
-        let bar = bar.with_style(style.expect("a sound template"));
-        interrupt::watch("stopping; nothing is written")?;
-        let progress = |written: usize, all: usize| {
-            bar.set_length(all as u64);
-            bar.set_position(written as u64);
-            if interrupt::requested() { Err(Error::Interrupted) } else { Ok(()) }
-        };
+        let writing = Writing::start(json, unit)?;
+        let progress = |written, all| writing.written(written, all);
         let path = self.save_path.display();
         let (event, text) = match format {
             Format::Folder => {
@@ -104,7 +94,7 @@ impl Args {
                 (event, text)
             }
         };
-        bar.finish_and_clear();
+        drop(writing);
         if json { output::json(&event) } else { output::line(&text) }
     }
 

@@ -8,7 +8,7 @@ use super::progress::Progress;
 use super::results::{self, Results};
 use super::run_folder::{DEFAULT_FOLDER, Earlier, RunFolder};
 use super::{interrupt, output};
-use crate::data::Dataset;
+use crate::data::{Dataset, TrainRows};
 use crate::error::{Error, Result};
 use crate::report::Sample;
 use crate::train::{Run, TrainEvent, Trainer};
@@ -80,7 +80,9 @@ impl Args {
 
         let mut progress = Progress::new(json, folder, config.iters, self.steps_per_report);
         let (train, valid) = (&rows.train, rows.valid.as_ref());
-        let plan = Plan { model: &opened, adapter: &adapter, device: &device, train, valid, config: &config };
+        let dealt = TrainRows::new(train, config.pack_capacity());
+        let plan =
+            Plan { model: &opened, adapter: &adapter, device: &device, train, rows: &dealt, valid, config: &config };
         progress.header(&plan.to_json(), &plan.to_text())?;
         let settings = plan.settings();
 
@@ -88,7 +90,7 @@ impl Args {
         let batch_size = config.batch_size;
         let mut trainer = Trainer::new(model, opened.source.name.clone(), adapter, config)?;
         interrupt::watch("stopping after this step, and saving")?;
-        let run = Run::new(&mut trainer, train, valid, &device.info.name, resume.as_ref()).await?;
+        let run = Run::new(&mut trainer, dealt, valid, &device.info.name, resume.as_ref()).await?;
         progress.folder().begin(resume.as_ref(), &self.settings)?;
         let result = run.train(&mut progress).await;
         progress.finish();
@@ -99,7 +101,9 @@ impl Args {
 
         let folder = progress.folder();
         let adapter = folder.adapter()?;
-        let results = Results { opened: &opened, model: trainer.model(), folder, adapter, batch_size, json };
+        let model = trainer.model();
+        let adapters = common::on_device(adapter.clone(), model);
+        let results = Results { opened: &opened, model, folder, adapter, adapters, batch_size, json };
         self.show(results, &rows, settings).await
     }
 

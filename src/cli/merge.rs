@@ -1,11 +1,11 @@
 //! `diablo merge`: a model and its adapter as one model.
 
 use super::common::{AdapterArgs, ModelArgs};
-use super::{interrupt, output};
-use crate::error::{Error, Result};
+use super::output;
+use super::writing::Writing;
+use crate::error::Result;
 use crate::export::export_folder;
 use crate::weights::FloatType;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 
 /// Add an adapter to its model and write a Hugging Face folder that other tools read
@@ -28,23 +28,12 @@ pub struct Args {
 impl Args {
     pub async fn run(self, json: bool) -> Result<()> {
         let opened = self.model.open().await?;
-        let adapter = self
-            .adapter
-            .load(&opened.source.config)?
-            .ok_or_else(|| Error::Usage("--adapter-path is missing; give the folder that finetune wrote".into()))?;
+        let adapter = self.adapter.required(&opened.source.config)?;
         let dtype = self.dtype.unwrap_or_else(|| opened.source.base_dtype());
-        let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(0) };
-        let bar =
-            bar.with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} tensors").expect("a sound template"));
-        interrupt::watch("stopping; nothing is written")?;
-        let progress = |written: usize, all: usize| {
-            bar.set_length(all as u64);
-            bar.set_position(written as u64);
-            if interrupt::requested() { Err(Error::Interrupted) } else { Ok(()) }
-        };
-        let exported = export_folder(&opened.source, &adapter, &self.save_path, dtype, progress).await;
-        bar.finish_and_clear();
-        exported?;
+        let writing = Writing::start(json, "tensors")?;
+        let progress = |written, all| writing.written(written, all);
+        export_folder(&opened.source, &adapter, &self.save_path, dtype, progress).await?;
+        drop(writing);
         let path = self.save_path.display();
         if json {
             return output::json(

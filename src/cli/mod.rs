@@ -23,6 +23,7 @@ mod preview;
 mod progress;
 mod results;
 mod run_folder;
+mod writing;
 
 use crate::error::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};

@@ -18,7 +18,8 @@ pub fn answer(piece: &str) -> Result<()> {
     if std::io::stdout().is_terminal() { text(&harmless(piece)) } else { text(piece) }
 }
 
-fn harmless(text: &str) -> String {
+/// `text` without what would steer a terminal.
+pub fn harmless(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
 

@@ -1,6 +1,6 @@
 //! What a finished run shows: the loss of the test rows, answers before and after, the report.
 
-use super::common::{self, Opened};
+use super::common::Opened;
 use super::run_folder::RunFolder;
 use super::{interrupt, output};
 use crate::adapter::{Adapters, StoredAdapter, update_norms};
@@ -31,18 +31,16 @@ pub struct Results<'a> {
     pub folder: &'a mut RunFolder,
     /// The adapter that is kept.
     pub adapter: StoredAdapter,
+    /// The same on the model's device.
+    pub adapters: Adapters,
     pub batch_size: usize,
     pub json: bool,
 }
 
 impl Results<'_> {
-    fn adapters(&self) -> Adapters {
-        common::on_device(self.adapter.clone(), self.model)
-    }
-
     /// Evaluates the test rows with the adapter that is kept.
     pub async fn test(&mut self, test: &Dataset) -> Result<()> {
-        let report = evaluate(self.model, Some(&self.adapters()), test, self.batch_size, 0).await?;
+        let report = evaluate(self.model, Some(&self.adapters), test, self.batch_size, 0).await?;
         let event = TrainEvent::Test(report);
         self.folder.record(&event)?;
         if self.json {
@@ -55,7 +53,6 @@ impl Results<'_> {
     pub async fn samples(&self, data: &Dataset, count: usize) -> Result<Vec<Sample>> {
         let Some(template) = self.opened.codec.template.as_ref().filter(|_| count > 0) else { return Ok(Vec::new()) };
         let Some(finder) = QuestionFinder::new(&self.opened.codec.tokenizer, template)? else { return Ok(Vec::new()) };
-        let adapters = self.adapters();
         let style = output::Style::stdout();
         let mut samples = Vec::new();
         // Spread over the rows, since neighbours are often alike.
@@ -66,7 +63,7 @@ impl Results<'_> {
                 break;
             }
             let before = self.answer(&question, None).await?;
-            let after = self.answer(&question, Some(&adapters)).await?;
+            let after = self.answer(&question, Some(&self.adapters)).await?;
             let Question { text: prompt, expected, .. } = question;
             if self.json {
                 output::json(&json!({"event": "sample", "prompt": prompt, "base": before, "tuned": after}))?;
@@ -160,11 +157,10 @@ pub fn show_curve(events: &[TrainEvent]) -> Result<()> {
     output::line(&loss_curve(&train, &valid, CURVE_WIDTH, colour))
 }
 
-/// `text` on one line, cut where it is long. What would steer a terminal is taken out: a model may say anything.
+/// `text` on one line, cut where it is long.
 fn one_line(text: &str) -> String {
     const LONGEST: usize = 300;
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let line: String = line.chars().filter(|c| !c.is_control()).collect();
+    let line = output::harmless(&text.split_whitespace().collect::<Vec<_>>().join(" "));
     match line.char_indices().nth(LONGEST) {
         None => line,
         Some((end, _)) => format!("{} …", &line[..end]),

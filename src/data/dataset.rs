@@ -71,11 +71,6 @@ impl Dataset {
         self.truncated.push(truncated);
     }
 
-    /// The batch of the examples at `rows`.
-    pub fn batch(&self, rows: &[usize]) -> Batch {
-        Batch::new(rows.iter().map(|&row| &self.examples[row]))
-    }
-
     /// All examples once, in order, by `batch_size` (at least one); the last batch may be smaller. For evaluation.
     pub fn batches(&self, batch_size: usize) -> impl Iterator<Item = Batch> {
         self.examples.chunks(batch_size.max(1)).map(Batch::new)
@@ -109,6 +104,7 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::TrainRows;
     use crate::text::fixture::{self, END};
 
     const OPTIONS: RowOptions = RowOptions { mask_prompt: false, max_seq_length: 8, eos_id: Some(END) };
@@ -179,7 +175,7 @@ mod tests {
         let data = read(&rows).unwrap();
         let batches: Vec<Vec<i32>> = data.batches(2).map(|batch| batch.input_ids).collect();
         assert_eq!(batches, [vec![2, 2, 3, 3], vec![4, 4, 5, 5], vec![6, 6]]);
-        assert_eq!(data.batch(&[4, 0]).input_ids, [6, 6, 2, 2]);
+        assert_eq!(TrainRows::new(&data, None).batch(&[4, 0]).input_ids, [6, 6, 2, 2]);
     }
 
     #[test]

@@ -13,15 +13,11 @@ pub struct TrainRows<'a> {
 }
 
 impl<'a> TrainRows<'a> {
-    /// Every example a row of its own.
-    pub fn single(data: &'a Dataset) -> Self {
-        Self { examples: &data.examples, packs: None }
-    }
-
-    /// Examples packed into rows of at most `capacity` tokens.
-    pub fn packed(data: &'a Dataset, capacity: usize) -> Self {
-        let lengths: Vec<usize> = data.examples.iter().map(|example| example.input_ids.len()).collect();
-        Self { examples: &data.examples, packs: Some(pack(&lengths, capacity)) }
+    /// Every example a row of its own; with a `capacity`, packed into rows of at most so many tokens.
+    pub fn new(data: &'a Dataset, capacity: Option<usize>) -> Self {
+        let examples = &data.examples;
+        let lengths = || examples.iter().map(|example| example.input_ids.len()).collect::<Vec<_>>();
+        Self { examples, packs: capacity.map(|capacity| pack(&lengths(), capacity)) }
     }
 
     /// How many there are.

@@ -8,7 +8,6 @@ use crate::files::{NewFile, write_atomically};
 use crate::source::{Assets, Source};
 use crate::weights::{FloatType, safetensors};
 use serde_json::Value;
-use std::collections::HashMap;
 use std::path::Path;
 
 const MODEL_FILE: &str = "model.safetensors";
@@ -79,8 +78,8 @@ async fn write_tensors(
     let mut file = NewFile::create(path)?;
     let mut tensors = merged.tensors();
     tensors.sort(); // by name, as Hugging Face has them
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    file.write(&safetensors::header(tensors.clone(), dtype, metadata, MODEL_FILE)?)?;
+    let metadata = [("format", "pt".to_owned())];
+    file.write(&safetensors::header(tensors.clone(), dtype, &metadata, MODEL_FILE)?)?;
     for (index, (name, _)) in tensors.iter().enumerate() {
         for piece in merged.read(name).await?.chunks(PIECE) {
             file.write(&dtype.encode(piece).map_err(|value| merged.too_large(name, value, dtype.name()))?)?;

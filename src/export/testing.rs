@@ -8,7 +8,6 @@ use crate::source::Source;
 use crate::weights::{FloatType, Storage, safetensors};
 use pollster::block_on;
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
 
 /// The `config.json`: rows of 64 and 96, heads of 16, three layers.
 pub fn config() -> Value {
@@ -52,7 +51,7 @@ pub fn tokenizer() -> Value {
 pub fn source(config: &Value, tokenizer: &Value) -> Source {
     let model = ModelConfig::from_hf(config, "config.json").unwrap();
     let tensors = expected_tensors(&model);
-    let mut weights = safetensors::header(tensors.clone(), FloatType::F32, HashMap::new(), "m").unwrap();
+    let mut weights = safetensors::header(tensors.clone(), FloatType::F32, &[], "m").unwrap();
     let mut random = Random::new(5);
     for (_, shape) in &tensors {
         let values: Vec<f32> = (0..shape.iter().product()).map(|_| 2.0 * random.next_f32() - 1.0).collect();

@@ -1,6 +1,6 @@
 //! How far an adapter moves each matrix.
 
-use crate::adapter::{AdapterConfig, CONFIG_FILE, Method, WEIGHTS_FILE};
+use crate::adapter::{AdapterConfig, CONFIG_FILE, Method, WEIGHTS_FILE, norm, product_norm};
 use crate::error::{Error, Result};
 use crate::weights::{Storage, TensorInfo, quoted, safetensors, zeroed};
 use serde::Serialize;
@@ -84,13 +84,11 @@ async fn norms(weights: &Storage, tensors: &BTreeMap<String, TensorInfo>) -> Res
     let mut norms = Vec::new();
     for (name, info) in tensors {
         let values = values(weights, name, info).await?;
-        let norm = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
-        norms.push(UpdateNorm::of(name, norm));
+        norms.push(UpdateNorm::of(name, norm(&values)));
     }
     Ok(norms)
 }
 
-/// ‖B·A‖² is the trace of (A·Aᵀ)·(Bᵀ·B), which are `[rank, rank]`.
 async fn lora_norms(
     weights: &Storage,
     tensors: &BTreeMap<String, TensorInfo>,
@@ -103,7 +101,7 @@ async fn lora_norms(
             |name: &str, what: String| Error::adapter(weights.place(), format!("tensor {} {what}", quoted(name)));
         let other = name.replace("lora_A.weight", "lora_B.weight");
         let b = tensors.get(&other).ok_or_else(|| wrong(&other, "is missing".into()))?;
-        let (&[first, d_in], &[_, last]) = (&info.shape[..], &b.shape[..]) else {
+        let (&[first, _], &[_, last]) = (&info.shape[..], &b.shape[..]) else {
             return Err(wrong(name, "and its B are no matrices".into()));
         };
         if first != rank || last != rank {
@@ -111,17 +109,7 @@ async fn lora_norms(
         }
         let a = values(weights, name, info).await?;
         let b = values(weights, &other, b).await?;
-        let at = |k: usize, i: usize| f64::from(a[k * d_in + i]);
-        let mut sum = 0.0;
-        for k in 0..rank {
-            for l in 0..=k {
-                let in_a: f64 = (0..d_in).map(|i| at(k, i) * at(l, i)).sum();
-                let in_b: f64 = b.chunks_exact(rank).map(|row| f64::from(row[k]) * f64::from(row[l])).sum();
-                sum += if k == l { in_a * in_b } else { 2.0 * in_a * in_b };
-            }
-        }
-        // Rounding may leave less than nothing of an update that is zero.
-        norms.push(UpdateNorm::of(name, sum.max(0.0).sqrt() * scale));
+        norms.push(UpdateNorm::of(name, product_norm(rank, &a, &b) * scale));
     }
     Ok(norms)
 }

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::files::{create_folder, sync_folder};
 use crate::hash::sha256;
 use crate::model::ModelConfig;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -129,8 +130,8 @@ pub fn remove_unfinished(folder: &Path) -> Result<()> {
 /// If there is none, or it was made with another model.
 pub fn load_newest(folder: &Path, model: &ModelConfig, mut skipped: impl FnMut(&Error)) -> Result<Snapshot> {
     for (_, path) in list(folder)?.iter().rev() {
-        match verify(path) {
-            Ok(()) => return load(path, model),
+        match read_files(path) {
+            Ok(files) => return snapshot(files, path, model),
             Err(error) => skipped(&error),
         }
     }
@@ -142,31 +143,34 @@ pub fn load_newest(folder: &Path, model: &ModelConfig, mut skipped: impl FnMut(&
 /// # Errors
 /// If it is not complete, or was made with another model.
 pub fn load(path: &Path, model: &ModelConfig) -> Result<Snapshot> {
-    verify(path)?;
-    Snapshot::from_files(|name| read(&path.join(name)), model, &path.display().to_string())
+    snapshot(read_files(path)?, path, model)
 }
 
-/// An error unless all files of the checkpoint are there, and hold what was written.
-///
-/// # Errors
-/// Says which file is missing or damaged.
-pub fn verify(path: &Path) -> Result<()> {
+fn snapshot(mut files: BTreeMap<String, Vec<u8>>, path: &Path, model: &ModelConfig) -> Result<Snapshot> {
+    let place = path.display().to_string();
+    let missing = |name: &str| Error::adapter(&place, format!("{COMPLETE_FILE} does not list {name}"));
+    Snapshot::from_files(|name| files.remove(name).ok_or_else(|| missing(name)), model, &place)
+}
+
+/// The files of a complete checkpoint by name: all that are listed, with the hashes they were written with.
+fn read_files(path: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let wrong = |what: String| Error::adapter(path.display().to_string(), what);
     let list = read(&path.join(COMPLETE_FILE)).map_err(|_| wrong(format!("is not complete: no {COMPLETE_FILE}")))?;
     let list = String::from_utf8(list).map_err(|_| wrong(format!("{COMPLETE_FILE} is damaged")))?;
-    let mut files = 0;
+    let mut files = BTreeMap::new();
     for line in list.lines() {
         let (hash, name) = line.split_once("  ").ok_or_else(|| wrong(format!("{COMPLETE_FILE} is damaged")))?;
         // Nothing outside the folder, whatever the list says.
         if Path::new(name).file_name() != Some(name.as_ref()) {
             return Err(wrong(format!("{COMPLETE_FILE} names {name:?}, which is no plain file name")));
         }
-        if sha256(&read(&path.join(name))?) != hash {
+        let bytes = read(&path.join(name))?;
+        if sha256(&bytes) != hash {
             return Err(wrong(format!("{name} is damaged: its hash is another")));
         }
-        files += 1;
+        files.insert(name.to_owned(), bytes);
     }
-    if files == 0 { Err(wrong(format!("{COMPLETE_FILE} lists no file"))) } else { Ok(()) }
+    if files.is_empty() { Err(wrong(format!("{COMPLETE_FILE} lists no file"))) } else { Ok(files) }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

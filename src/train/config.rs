@@ -82,6 +82,11 @@ impl TrainConfig {
         }
     }
 
+    /// Tokens of a packed row; `None` where rows are not packed.
+    pub fn pack_capacity(&self) -> Option<usize> {
+        self.pack.then_some(self.max_seq_length)
+    }
+
     /// The settings themselves if every one of them makes sense.
     ///
     /// # Errors

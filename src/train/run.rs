@@ -47,19 +47,19 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// A run that begins, or goes on from `resume` as if it had never stopped. `device` is the name of the trainer's.
+    /// A run over `rows` that begins, or goes on from `resume` as if it had never stopped. `device` is the name of the
+    /// trainer's.
     ///
     /// # Errors
     /// If there is nothing to train on, or the snapshot is of another run.
     pub async fn new(
         trainer: &'a mut Trainer,
-        train: &'a Dataset,
+        rows: TrainRows<'a>,
         valid: Option<&'a Dataset>,
         device: &str,
         resume: Option<&Snapshot>,
     ) -> Result<Self> {
         let config = trainer.config().clone();
-        let rows = if config.pack { TrainRows::packed(train, config.max_seq_length) } else { TrainRows::single(train) };
         let batches = Batcher::new(rows.count(), config.batch_size, config.shuffle, config.seed)?;
         let identity = RunIdentity {
             build: RunIdentity::build(),

@@ -6,8 +6,8 @@ use crate::adapter::{CONFIG_FILE, Slot, StoredAdapter, WEIGHTS_FILE, slots};
 use crate::data::Cursor;
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
-use crate::weights::plain;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use crate::weights::{plain, safetensors};
+use ::safetensors::tensor::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 /// AdamW's moments inside a checkpoint.
@@ -98,16 +98,13 @@ impl Snapshot {
     /// If the values do not have the sizes of the adapter's slots.
     pub fn to_files(&self, model: &ModelConfig) -> Result<Vec<(&'static str, Vec<u8>)>> {
         let slots = slots(&self.adapter.config, model);
-        let names = MOMENTS.map(|moment| slots.iter().map(|slot| moment_name(moment, slot)).collect::<Vec<_>>());
-        let mut views = Vec::with_capacity(2 * slots.len());
-        for (names, moment) in names.iter().zip(&self.moments) {
-            for ((slot, name), values) in slots.iter().zip(names).zip(moment) {
-                let view = TensorView::new(Dtype::F32, slot.shape.clone(), bytemuck::cast_slice(values));
-                views.push((name.as_str(), view.map_err(|e| Error::adapter(name, e.to_string()))?));
-            }
-        }
-        let optimizer =
-            safetensors::serialize(views, None).map_err(|e| Error::adapter(OPTIMIZER_FILE, e.to_string()))?;
+        let tensors = MOMENTS.iter().zip(&self.moments).flat_map(|(moment, values)| {
+            slots
+                .iter()
+                .zip(values)
+                .map(move |(slot, values)| (moment_name(moment, slot), slot.shape.as_slice(), values.as_slice()))
+        });
+        let optimizer = safetensors::to_bytes(tensors, &[], OPTIMIZER_FILE)?;
         let state = State { format: FORMAT, identity: self.identity.clone(), progress: self.progress };
         let mut state = serde_json::to_vec_pretty(&state).expect("JSON of plain values");
         state.push(b'\n');

@@ -7,7 +7,8 @@
 use crate::error::{Error, Result};
 use crate::weights::{FloatType, Storage, TensorInfo, TensorType, plain, quoted};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest header, as the format has it.
 const MAX_HEADER: u64 = 100_000_000;
@@ -105,13 +106,14 @@ impl<'de> Deserialize<'de> for Header {
 }
 
 /// What stands before the data of a file that holds `tensors` (name and shape) one after the other, all as `dtype`.
+/// `metadata` come first and in their order: the same arguments are the same bytes.
 ///
 /// # Errors
 /// If the tensors are too large for any file; `place` names the one meant.
 pub fn header(
     tensors: impl IntoIterator<Item = (String, Vec<usize>)>,
     dtype: FloatType,
-    metadata: HashMap<String, String>,
+    metadata: &[(&str, String)],
     place: &str,
 ) -> Result<Vec<u8>> {
     use safetensors::tensor::{Dtype, Metadata, TensorInfo};
@@ -130,11 +132,42 @@ pub fn header(
             (name, TensorInfo { dtype, shape, data_offsets: (start, end) })
         })
         .collect();
-    let metadata = Metadata::new(Some(metadata), tensors).map_err(|e| Error::model(place, e.to_string()))?;
-    let mut header = serde_json::to_vec(&metadata).expect("JSON of plain values");
+    // Without the metadata, which the crate writes in another order every time.
+    let checked = Metadata::new(None, tensors).map_err(|e| Error::model(place, e.to_string()))?;
+    let mut fields = Map::new();
+    if !metadata.is_empty() {
+        let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), Value::from(value.as_str()))).collect();
+        fields.insert("__metadata__".to_owned(), Value::Object(metadata));
+    }
+    if let Ok(Value::Object(tensors)) = serde_json::to_value(&checked) {
+        fields.extend(tensors);
+    }
+    let mut header = serde_json::to_vec(&fields).expect("JSON of plain values");
     // Blanks at the end align the data behind it.
     header.resize(header.len().next_multiple_of(8), b' ');
     Ok([&(header.len() as u64).to_le_bytes(), header.as_slice()].concat())
+}
+
+/// A whole file of f32 tensors: name, shape and values of each. They stand in the order of their names.
+///
+/// # Errors
+/// If a tensor has not as many values as its shape says; `place` names the file meant.
+pub fn to_bytes<'a>(
+    tensors: impl IntoIterator<Item = (String, &'a [usize], &'a [f32])>,
+    metadata: &[(&str, String)],
+    place: &str,
+) -> Result<Vec<u8>> {
+    let mut tensors: Vec<_> = tensors.into_iter().collect();
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    for (name, shape, values) in &tensors {
+        if shape.iter().product::<usize>() != values.len() {
+            return Err(Error::model(place, format!("{name} has {} values for shape {shape:?}", values.len())));
+        }
+    }
+    let shapes = tensors.iter().map(|(name, shape, _)| (name.clone(), shape.to_vec()));
+    let mut file = header(shapes, FloatType::F32, metadata, place)?;
+    tensors.iter().for_each(|(_, _, values)| file.extend_from_slice(bytemuck::cast_slice(values)));
+    Ok(file)
 }
 
 /// Reads a `model.safetensors.index.json`: in which file each tensor is.

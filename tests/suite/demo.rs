@@ -1,7 +1,7 @@
 //! The bundled model and its data sets: what is in the repository is what the recipe makes, and it works.
 
 use crate::support::flex;
-use diablo::data::{Batcher, DataFile, Dataset, RowOptions};
+use diablo::data::{Batcher, DataFile, Dataset, RowOptions, TrainRows};
 use diablo::demo::{self, Set};
 use diablo::eval::evaluate;
 use diablo::generate::{Sampler, Sampling, Session};
@@ -148,9 +148,10 @@ fn learns_a_style_in_a_few_steps() {
         block_on(evaluate(trainer.model(), Some(&trainer.adapters()), &valid, 8, 0)).expect("a loss").loss
     };
     let before = loss(&trainer);
-    let mut batcher = Batcher::new(train.examples.len(), config.batch_size, true, 0).expect("rows");
+    let rows = TrainRows::new(&train, None);
+    let mut batcher = Batcher::new(rows.count(), config.batch_size, true, 0).expect("rows");
     for _ in 0..config.iters {
-        block_on(trainer.step(&[train.batch(&batcher.next_rows())])).expect("a step");
+        block_on(trainer.step(&[rows.batch(&batcher.next_rows())])).expect("a step");
     }
     let after = loss(&trainer);
     assert!(after < 0.5 * before, "{before} before, {after} after");

@@ -14,6 +14,7 @@ pub struct Plan<'a> {
     pub adapter: &'a AdapterConfig,
     pub device: &'a SelectedDevice,
     pub train: &'a Dataset,
+    pub rows: &'a TrainRows<'a>,
     pub valid: Option<&'a Dataset>,
     pub config: &'a TrainConfig,
 }
@@ -21,7 +22,7 @@ pub struct Plan<'a> {
 impl Plan<'_> {
     /// As an event.
     pub fn to_json(&self) -> Value {
-        let Self { model, adapter, device, train, valid, config } = self;
+        let Self { model, adapter, device, train, valid, config, .. } = self;
         let modules: Vec<_> = adapter.modules.iter().map(|module| module.name()).collect();
         let mut object = json!({
             "event": "start",
@@ -50,12 +51,11 @@ impl Plan<'_> {
 
     /// A label and what stands behind it, line by line.
     pub fn to_text(&self) -> Vec<(&'static str, String)> {
-        let Self { model, adapter, device, train, valid, config } = self;
+        let Self { model, adapter, device, train, valid, config, .. } = self;
         let number = output::thousands;
         let (all, trained) = (model.source.parameter_count(), self.trainable());
         let valid = valid.map_or(String::new(), |valid| format!("; validation {} rows", number(valid.summary.rows)));
-        let all_rows =
-            if config.pack { TrainRows::packed(train, config.max_seq_length).count() } else { train.summary.rows };
+        let all_rows = self.rows.count();
         let rows = config.batch_size.min(all_rows) * config.grad_accumulation_steps;
         let epochs = (config.iters * rows) as f64 / all_rows as f64;
         vec![

@@ -108,7 +108,7 @@ async fn convert(
         let path = folder.join(WEIGHTS_FILE);
         let mut file = NewFile::create(&path)?;
         let tensors = factor_slots.into_iter().map(|slot| (slot.name, slot.shape));
-        file.write(&safetensors::header(tensors, FloatType::F32, header_metadata(model), WEIGHTS_FILE)?)?;
+        file.write(&safetensors::header(tensors, FloatType::F32, &header_metadata(model), WEIGHTS_FILE)?)?;
         let (mut matrices, mut error, mut norm) = (Vec::new(), 0.0, 0.0);
         // A few at a time: all at once could be larger than memory.
         let at_once = 2 * rayon::current_num_threads();

@@ -7,6 +7,7 @@ use super::listing::RemoteFile;
 use super::name::is_safe_name;
 use crate::error::{Error, Result};
 use crate::files::create_folder;
+use crate::hash::hex;
 use crate::weights::quoted;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -235,7 +236,7 @@ impl<'a> Download<'a> {
     /// length was checked.
     fn check(&mut self, hash: &str, resumed: bool, file: &mut File, partial: &Path) -> Result<(), Failure> {
         let is_sha256 = hash.len() == SHA256_DIGITS && hash.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let found: String = self.hasher.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = hex(self.hasher.clone().finalize());
         if !is_sha256 || hash.eq_ignore_ascii_case(&found) {
             return Ok(());
         }

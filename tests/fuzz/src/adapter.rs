@@ -15,5 +15,6 @@ pub use config::{AdapterConfig, Method, common_divisors};
 pub(crate) use file::header_metadata;
 pub use file::{CONFIG_FILE, StoredAdapter, WEIGHTS_FILE};
 pub use merge::add_update;
+pub(crate) use norms::{norm, product_norm};
 pub use norms::{MatrixNorms, update_norms};
 pub use slots::{Slot, slots};
