@@ -1,8 +1,9 @@
 //! A model's tokenizer, read from `tokenizer.json`.
 
+mod hazards;
+
 use std::sync::Arc;
 
-use serde::Deserialize;
 use tokenizers::{Encoding, ModelWrapper};
 
 use crate::error::{Error, Result};
@@ -16,13 +17,6 @@ pub struct Tokenizer {
     vocab_size: usize,
 }
 
-/// The part of the file that is read twice; the rest is passed over.
-#[derive(Deserialize)]
-struct Decoder {
-    #[serde(rename = "decoder")]
-    _decoder: Option<serde_json::Value>,
-}
-
 impl Tokenizer {
     /// Reads the bytes of a `tokenizer.json`; `place` names the file in errors.
     pub fn from_bytes(tokenizer_json: &[u8], place: &str) -> Result<Self> {
@@ -30,8 +24,7 @@ impl Tokenizer {
             let why = plain(&e.to_string());
             Error::model(place, format!("{why}; expected the tokenizer.json of a Hugging Face model"))
         };
-        // The library panics where the decoder is broken JSON; found by fuzzing.
-        serde_json::from_slice::<Decoder>(tokenizer_json).map_err(|e| wrong(&e))?;
+        hazards::check(tokenizer_json).map_err(|e| wrong(&e))?;
         let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer_json).map_err(|e| wrong(&e))?;
         // Some files carry the truncation and padding of the program that saved them. Lengths are ours to decide.
         inner.with_truncation(None).map_err(|e| Error::model(place, e.to_string()))?;
