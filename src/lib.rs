@@ -49,7 +49,6 @@ pub mod source;
 mod testing;
 pub mod text;
 pub mod train;
-#[cfg(target_family = "wasm")]
 pub mod web;
 pub mod weights;
 

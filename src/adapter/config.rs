@@ -3,11 +3,13 @@
 use crate::error::{Error, Result};
 use crate::model::{ModelConfig, Projection, names::expected_tensors};
 use crate::weights::{plain, quoted};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// How the chosen matrices are trained.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
 pub enum Method {
     /// Diagonal blocks.
     Diablo {

@@ -4,9 +4,10 @@ use super::config::Method;
 use super::file::StoredAdapter;
 use super::slots::slots;
 use crate::model::{ModelConfig, Projection};
+use serde::{Deserialize, Serialize};
 
 /// Frobenius norms of the update of one matrix.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MatrixNorms {
     /// Its layer.
     pub layer: usize,

@@ -2,9 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::random::Random;
+use serde::{Deserialize, Serialize};
 
 /// How tokens are drawn.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     /// 0: always the likeliest token; 1: as the model says; above: flatter.
     pub temperature: f64,

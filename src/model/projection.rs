@@ -2,23 +2,31 @@
 
 use super::config::ModelConfig;
 use crate::error::{Error, Result, did_you_mean};
+use serde::{Deserialize, Serialize};
 
 /// One of a layer's weight matrices, in the order in which every list of adapters runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Projection {
     /// Queries.
+    #[serde(rename = "q_proj")]
     Q,
     /// Keys.
+    #[serde(rename = "k_proj")]
     K,
     /// Values.
+    #[serde(rename = "v_proj")]
     V,
     /// Attention output.
+    #[serde(rename = "o_proj")]
     O,
     /// Gate of the MLP.
+    #[serde(rename = "gate_proj")]
     Gate,
     /// Up projection of the MLP.
+    #[serde(rename = "up_proj")]
     Up,
     /// Down projection of the MLP.
+    #[serde(rename = "down_proj")]
     Down,
 }
 
