@@ -26,7 +26,6 @@ pub mod bench;
 #[cfg(not(target_family = "wasm"))]
 pub mod cli;
 pub mod data;
-#[cfg(not(target_family = "wasm"))]
 pub mod demo;
 pub mod device;
 pub mod error;

@@ -24,7 +24,7 @@ pub use slots::{Slot, slots};
 
 use crate::kernels::block_matmul;
 use crate::model::{Linear, Model, Projection};
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use std::borrow::Cow;
 
 /// The adapter of one linear layer.
@@ -132,6 +132,20 @@ impl Adapters {
             matrix += 1;
         }
         Self { layers, updates: Vec::new() }
+    }
+
+    /// Puts a stored adapter on the device of its model.
+    ///
+    /// # Panics
+    /// If it is of another model.
+    pub fn of(stored: StoredAdapter, model: &Model) -> Self {
+        let device = model.device();
+        let tensor = |values: Vec<f32>| {
+            let length = values.len();
+            Tensor::from_data(TensorData::new(values, [length]), &device)
+        };
+        let slots = slots(&stored.config, &model.config);
+        Self::new(&stored.config, &slots, stored.values.into_iter().map(tensor).collect(), None)
     }
 
     /// The model to run these adapters on: `model` itself, or where all of its weights are trained, their sums.

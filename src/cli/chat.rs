@@ -4,8 +4,9 @@ mod command;
 mod lines;
 
 use super::answer::{AnswerArgs, Speaker};
-use super::common::{self, AdapterArgs, DeviceArgs, ModelArgs};
+use super::common::{AdapterArgs, DeviceArgs, ModelArgs};
 use super::{interrupt, output};
+use crate::adapter::Adapters;
 use crate::error::{Error, Result};
 use crate::generate::{Sampler, Session};
 use crate::text::{Codec, Message};
@@ -40,7 +41,7 @@ impl Args {
         let stored = self.adapter.load(&opened.source.config)?;
         let device = self.device.select(json).await?;
         let model = opened.load(&device).await?;
-        let adapters = stored.map(|stored| common::on_device(stored, &model));
+        let adapters = stored.map(|stored| Adapters::of(stored, &model));
         let (tokenizer, max_tokens) = (&opened.codec.tokenizer, self.answer.max_tokens);
         let mut chat = Chat {
             codec: &opened.codec,

@@ -1,7 +1,7 @@
 //! Flags and steps that several subcommands share.
 
 use super::{download, output};
-use crate::adapter::{Adapters, StoredAdapter, slots};
+use crate::adapter::StoredAdapter;
 use crate::data::{DataFile, Dataset, Example, RowOptions, Splits, load_rows};
 use crate::demo::{self, Set};
 use crate::device::{self, SelectedDevice};
@@ -11,7 +11,6 @@ use crate::source::Source;
 use crate::source::hub::HubName;
 use crate::text::Codec;
 use crate::train::TrainConfig;
-use burn::tensor::{Tensor, TensorData};
 use std::path::{Path, PathBuf};
 
 /// How the names of the bundled data sets begin.
@@ -184,17 +183,6 @@ impl Opened {
     pub async fn load(&self, device: &SelectedDevice) -> Result<Model> {
         Model::load(&self.source, &device.device, device.info.max_tensor_bytes).await
     }
-}
-
-/// Moves an adapter to the device of its model.
-pub fn on_device(stored: StoredAdapter, model: &Model) -> Adapters {
-    let device = model.device();
-    let tensor = |values: Vec<f32>| {
-        let length = values.len();
-        Tensor::from_data(TensorData::new(values, [length]), &device)
-    };
-    let tensors = stored.values.into_iter().map(tensor).collect();
-    Adapters::new(&stored.config, &slots(&stored.config, &model.config), tensors, None)
 }
 
 /// An error unless the folder `path` can be written: there, or in the nearest folder above it. Leaves nothing behind.

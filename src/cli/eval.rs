@@ -1,7 +1,8 @@
 //! `diablo eval`: loss and perplexity of a model on data, with or without an adapter.
 
-use super::common::{self, AdapterArgs, DataArgs, DeviceArgs, ModelArgs};
+use super::common::{AdapterArgs, DataArgs, DeviceArgs, ModelArgs};
 use super::output;
+use crate::adapter::Adapters;
 use crate::data::{DataFile, find_split, load_file};
 use crate::error::{Error, Result};
 use crate::eval::evaluate;
@@ -42,7 +43,7 @@ impl Args {
         let data = self.data.dataset(&file, None, &opened)?;
         let device = self.device.select(json).await?;
         let model = opened.load(&device).await?;
-        let adapters = adapter.map(|adapter| common::on_device(adapter, &model));
+        let adapters = adapter.map(|adapter| Adapters::of(adapter, &model));
         let report = evaluate(&model, adapters.as_ref(), &data, self.batch_size, 0).await?;
         if json {
             return output::json(&TrainEvent::Eval(report));

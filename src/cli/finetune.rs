@@ -8,6 +8,7 @@ use super::progress::Progress;
 use super::results::{self, Results};
 use super::run_folder::{DEFAULT_FOLDER, Earlier, RunFolder};
 use super::{interrupt, output};
+use crate::adapter::Adapters;
 use crate::data::{Dataset, TrainRows};
 use crate::error::{Error, Result};
 use crate::report::Sample;
@@ -102,7 +103,7 @@ impl Args {
         let folder = progress.folder();
         let adapter = folder.adapter()?;
         let model = trainer.model();
-        let adapters = common::on_device(adapter.clone(), model);
+        let adapters = Adapters::of(adapter.clone(), model);
         let results = Results { opened: &opened, model, folder, adapter, adapters, batch_size, json };
         self.show(results, &rows, settings).await
     }

@@ -1,8 +1,9 @@
 //! `diablo generate`: an answer from the model, with an adapter or without, or both to compare.
 
 use super::answer::{AnswerArgs, Speaker};
-use super::common::{self, AdapterArgs, DeviceArgs, ModelArgs, Opened};
+use super::common::{AdapterArgs, DeviceArgs, ModelArgs, Opened};
 use super::output;
+use crate::adapter::Adapters;
 use crate::error::{Error, Result};
 use crate::generate::Session;
 use crate::text::Message;
@@ -47,7 +48,7 @@ impl Args {
         let stored = self.adapter.load(&opened.source.config)?;
         let device = self.device.select(json).await?;
         let model = opened.load(&device).await?;
-        let adapters = stored.map(|stored| common::on_device(stored, &model));
+        let adapters = stored.map(|stored| Adapters::of(stored, &model));
 
         let base = ("base", None);
         let answers = match &adapters {

@@ -3,7 +3,7 @@
 use super::run_folder::RunFolder;
 use super::{interrupt, output};
 use crate::error::Result;
-use crate::train::{Observer, Snapshot, StepReport, TrainEvent};
+use crate::train::{Next, Observer, Snapshot, StepReport, TrainEvent, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use std::io::IsTerminal;
@@ -185,12 +185,12 @@ impl Observer for Progress {
         }
     }
 
-    fn save(&mut self, snapshot: &Snapshot, is_best: bool) -> Result<String> {
+    async fn save(&mut self, snapshot: &Snapshot, is_best: bool) -> Result<String> {
         self.folder.save(snapshot, is_best)
     }
 
-    fn stop_requested(&self) -> bool {
-        self.reader_is_gone || interrupt::requested()
+    async fn between_steps(&mut self, _: &Trainer) -> Result<Next> {
+        Ok(if self.reader_is_gone || interrupt::requested() { Next::Stop } else { Next::Step })
     }
 }
 

@@ -58,6 +58,17 @@ impl DataFile {
     }
 }
 
+/// The files of a data set, apart by use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Splits {
+    /// For training.
+    pub train: DataFile,
+    /// For evaluation during training.
+    pub valid: Option<DataFile>,
+    /// For evaluation at the end.
+    pub test: Option<DataFile>,
+}
+
 /// The text of a file's `bytes`; `place` names it in errors.
 fn utf8_text(bytes: Vec<u8>, place: &str) -> Result<String> {
     if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
@@ -72,26 +83,15 @@ fn utf8_text(bytes: Vec<u8>, place: &str) -> Result<String> {
 }
 
 #[cfg(not(target_family = "wasm"))]
-pub use native::{Splits, find_split, load_file, load_rows};
+pub use native::{find_split, load_file, load_rows};
 
 #[cfg(not(target_family = "wasm"))]
 mod native {
     use std::io::ErrorKind;
     use std::path::{Path, PathBuf};
 
-    use super::{DataFile, EXPECTED, FileKind};
+    use super::{DataFile, EXPECTED, FileKind, Splits};
     use crate::error::{Error, Result};
-
-    /// The files of a data set, apart by use.
-    #[derive(Debug, Clone, PartialEq, Eq)]
-    pub struct Splits {
-        /// For training.
-        pub train: DataFile,
-        /// For evaluation during training.
-        pub valid: Option<DataFile>,
-        /// For evaluation at the end.
-        pub test: Option<DataFile>,
-    }
 
     /// Reads the file or folder that `--data` names.
     pub fn load_rows(path: impl AsRef<Path>) -> Result<Splits> {

@@ -19,9 +19,9 @@ pub use batch::Batch;
 pub use batcher::{Batcher, Cursor};
 pub use dataset::{Dataset, Summary};
 pub use example::{Example, IGNORED, Preview, RowEncoder, RowOptions};
-pub use files::{DataFile, FileKind};
+pub use files::{DataFile, FileKind, Splits};
 #[cfg(not(target_family = "wasm"))]
-pub use files::{Splits, find_split, load_file, load_rows};
+pub use files::{find_split, load_file, load_rows};
 pub use pack::{TrainRows, pack};
 pub use question::{Question, QuestionFinder};
 pub use row::Row;

@@ -3,40 +3,22 @@
 //!
 //! How they were made, and how to make them again, is in `web/demo/README.md`. The page fetches the same files.
 
+#[cfg(not(target_family = "wasm"))]
+mod carried;
+
+#[cfg(not(target_family = "wasm"))]
+pub use carried::source;
+
 use crate::adapter::{AdapterConfig, Method};
-use crate::data::{DataFile, FileKind, Row, Splits};
 use crate::error::{Error, Result, did_you_mean};
 use crate::model::Projection;
-use crate::source::Source;
 use crate::train::TrainConfig;
-use crate::weights::Storage;
 
 /// What `--model` calls the bundled model.
 pub const NAME: &str = "demo";
 
-/// How many of a data set's held-out questions are shown after training.
-const SHOWN: usize = 5;
-
 /// The bundled data sets train answers only.
 pub const MASK_PROMPT: bool = true;
-
-/// The files of the model's folder.
-const MODEL: [(&str, &[u8]); 5] = [
-    ("config.json", include_bytes!("../../web/demo/model/config.json")),
-    ("generation_config.json", include_bytes!("../../web/demo/model/generation_config.json")),
-    ("model.safetensors", include_bytes!("../../web/demo/model/model.safetensors")),
-    ("tokenizer.json", include_bytes!("../../web/demo/model/tokenizer.json")),
-    ("tokenizer_config.json", include_bytes!("../../web/demo/model/tokenizer_config.json")),
-];
-
-/// Opens the bundled model.
-///
-/// # Errors
-/// None, unless the program was built from broken files.
-pub async fn source() -> Result<Source> {
-    let files = MODEL.map(|(name, bytes)| (name.to_owned(), Storage::from_bytes(format!("{NAME}/{name}"), bytes)));
-    Source::from_files(NAME, files.into()).await
-}
 
 /// The bundled data sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,45 +51,6 @@ impl Set {
             let hint = did_you_mean(name, known);
             Error::Usage(format!("no bundled data set {name:?}{hint}; there are {}", known.join(" and ")))
         })
-    }
-
-    /// Its rows: 180 to 210 to train on, 20 to 30 each for validation, and a test.
-    pub fn splits(self) -> Splits {
-        let [train, valid, test] = match self {
-            Self::Style => [
-                include_str!("../../web/demo/style/train.jsonl"),
-                include_str!("../../web/demo/style/valid.jsonl"),
-                include_str!("../../web/demo/style/test.jsonl"),
-            ],
-            Self::Facts => [
-                include_str!("../../web/demo/facts/train.jsonl"),
-                include_str!("../../web/demo/facts/valid.jsonl"),
-                include_str!("../../web/demo/facts/test.jsonl"),
-            ],
-        };
-        let file = |part: &str, text: &str| DataFile {
-            place: format!("{}/{part}.jsonl", self.name()),
-            kind: FileKind::Jsonl,
-            text: text.to_owned(),
-        };
-        Splits { train: file("train", train), valid: Some(file("valid", valid)), test: Some(file("test", test)) }
-    }
-
-    /// Held-out questions that show what was learned, the first of the test.
-    ///
-    /// # Errors
-    /// None, unless the program was built from broken files.
-    pub fn prompts(self) -> Result<Vec<String>> {
-        let Splits { test: Some(test), .. } = self.splits() else { return Ok(Vec::new()) };
-        let question = |(line, number): (&str, usize)| {
-            let place = format!("{}:{number}", test.place);
-            match Row::parse(line, &place)? {
-                Row::Messages(messages) => Ok(messages.first().and_then(|message| message.text()).map(str::to_owned)),
-                _ => Err(Error::data(place, "not a row of messages")),
-            }
-        };
-        let questions = test.text.lines().zip(1..).take(SHOWN).map(question).collect::<Result<Vec<_>>>()?;
-        Ok(questions.into_iter().flatten().collect())
     }
 
     /// What is trained by default on this data set: 16 diagonal blocks in the usual matrices.

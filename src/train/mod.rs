@@ -15,7 +15,7 @@ pub use config::TrainConfig;
 pub use event::{EvalReport, StepReport, TrainEvent};
 pub use parameters::Parameters;
 pub(crate) use parameters::read;
-pub use run::{Observer, Run};
+pub use run::{Next, Observer, Run};
 pub use schedule::{LearningRate, Schedule};
 pub use snapshot::{Best, OPTIMIZER_FILE, RunIdentity, RunProgress, STATE_FILE, Snapshot};
 pub use trainer::Trainer;

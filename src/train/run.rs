@@ -8,7 +8,19 @@ use crate::error::{Error, Result};
 use crate::eval::evaluate;
 use web_time::Instant;
 
-/// The front end of a run: it draws, saves, and may ask to stop.
+/// What an observer wants between two steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The next step.
+    Step,
+    /// A checkpoint; after it, it is asked again.
+    Save,
+    /// The end of the run, with the state saved.
+    Stop,
+}
+
+/// The front end of a run: it draws, saves, and may ask to stop. Its futures need not be `Send`: one thread drives a run.
+#[allow(async_fn_in_trait)]
 pub trait Observer {
     /// Called after each event.
     ///
@@ -21,11 +33,14 @@ pub trait Observer {
     ///
     /// # Errors
     /// Ends the run with that error.
-    fn save(&mut self, snapshot: &Snapshot, is_best: bool) -> Result<String>;
+    async fn save(&mut self, snapshot: &Snapshot, is_best: bool) -> Result<String>;
 
-    /// Whether the user has asked to stop; looked at after each step.
-    fn stop_requested(&self) -> bool {
-        false
+    /// Asked after each step; may take its time, and may use the adapter as it stands.
+    ///
+    /// # Errors
+    /// Ends the run with that error.
+    async fn between_steps(&mut self, _: &Trainer) -> Result<Next> {
+        Ok(Next::Step)
     }
 }
 
@@ -101,7 +116,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// Whatever a step, the observer or the device fails with; [`Error::Interrupted`] after a requested stop, with a
     /// checkpoint saved. Where the loss stops being finite, the last good state is saved first.
-    pub async fn train(mut self, observer: &mut dyn Observer) -> Result<()> {
+    pub async fn train(mut self, observer: &mut impl Observer) -> Result<()> {
         let iters = self.identity.config.iters;
         match self.resumed.take() {
             Some(notes) => {
@@ -117,9 +132,15 @@ impl<'a> Run<'a> {
         }
         while self.trainer.steps_done() < iters && !self.is_out_of_patience() {
             self.step(observer).await?;
-            if observer.stop_requested() {
+            loop {
+                let next = observer.between_steps(self.trainer).await?;
+                if next == Next::Step {
+                    break;
+                }
                 self.save(observer).await?;
-                return Err(Error::Interrupted);
+                if next == Next::Stop {
+                    return Err(Error::Interrupted);
+                }
             }
             self.settle(observer).await?;
         }
@@ -130,7 +151,7 @@ impl<'a> Run<'a> {
     }
 
     /// After a step: evaluates and saves where that is due, and was not done.
-    async fn settle(&mut self, observer: &mut dyn Observer) -> Result<()> {
+    async fn settle(&mut self, observer: &mut impl Observer) -> Result<()> {
         let step = self.trainer.steps_done();
         let config = &self.identity.config;
         let last = step == config.iters;
@@ -154,7 +175,7 @@ impl<'a> Run<'a> {
         self.earlier + self.start.elapsed().as_secs_f64()
     }
 
-    async fn step(&mut self, observer: &mut dyn Observer) -> Result<()> {
+    async fn step(&mut self, observer: &mut impl Observer) -> Result<()> {
         let cursor: Cursor = self.batches.cursor();
         let count = self.identity.config.grad_accumulation_steps;
         let micro: Vec<_> = (0..count).map(|_| self.rows.batch(&self.batches.next_rows())).collect();
@@ -186,7 +207,7 @@ impl<'a> Run<'a> {
     }
 
     /// Evaluates; whether the loss is the lowest so far.
-    async fn validate(&mut self, observer: &mut dyn Observer) -> Result<bool> {
+    async fn validate(&mut self, observer: &mut impl Observer) -> Result<bool> {
         let loss = self.evaluate(observer).await?;
         self.progress.evaluated = Some(self.trainer.steps_done());
         let improved = self.progress.best.is_none_or(|best| loss < best.loss);
@@ -199,7 +220,7 @@ impl<'a> Run<'a> {
         Ok(improved)
     }
 
-    async fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<f64> {
+    async fn evaluate(&mut self, observer: &mut impl Observer) -> Result<f64> {
         let Some(valid) = self.valid else { return Ok(f64::NAN) };
         let (trainer, config) = (&self.trainer, &self.identity.config);
         let adapters = trainer.adapters();
@@ -209,7 +230,7 @@ impl<'a> Run<'a> {
     }
 
     /// Saves a checkpoint, unless this very state was saved already.
-    async fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
+    async fn save(&mut self, observer: &mut impl Observer) -> Result<()> {
         let step = self.trainer.steps_done();
         if self.saved == Some(step) {
             return Ok(());
@@ -225,7 +246,7 @@ impl<'a> Run<'a> {
             identity: self.identity.clone(),
         };
         let is_best = self.valid.is_none() || self.progress.best.is_none_or(|best| best.step == step);
-        let path = observer.save(&snapshot, is_best)?;
+        let path = observer.save(&snapshot, is_best).await?;
         self.saved = Some(step);
         observer.event(&TrainEvent::Checkpoint { step, path })
     }
