@@ -74,6 +74,29 @@ impl Error {
         Self::Io { path: path.as_ref().to_owned(), doing, source }
     }
 
+    /// What a browser refused at `path` while `doing` something. The kind of the I/O error tells what can be acted on.
+    #[cfg(target_family = "wasm")]
+    pub fn browser(path: impl AsRef<Path>, doing: &'static str, thrown: &wasm_bindgen::JsValue) -> Self {
+        use std::io::ErrorKind;
+        let text = |key: &str| js_sys::Reflect::get(thrown, &key.into()).ok()?.as_string();
+        let (name, message) = (text("name").unwrap_or_default(), text("message").unwrap_or_default());
+        let (kind, what) = match &*name {
+            "NotFoundError" => (ErrorKind::NotFound, "it is not there".to_owned()),
+            "QuotaExceededError" => (ErrorKind::QuotaExceeded, "this browser's storage is full".to_owned()),
+            "NoModificationAllowedError" => (
+                ErrorKind::ResourceBusy,
+                "another tab with this page is using it; close that tab, and try again".to_owned(),
+            ),
+            "NotReadableError" => (
+                ErrorKind::Other,
+                "the file was changed or moved since it was chosen, or does not fit into memory; choose it again"
+                    .to_owned(),
+            ),
+            _ => (ErrorKind::Other, crate::weights::plain(&format!("{name}: {message}"))),
+        };
+        Self::io(path, doing, std::io::Error::new(kind, what))
+    }
+
     /// A model file that cannot be used: where, and what is wrong with it.
     pub fn model(place: impl Into<String>, what: impl Into<String>) -> Self {
         Self::Model { place: place.into(), what: what.into() }

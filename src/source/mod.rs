@@ -7,7 +7,6 @@
 mod assets;
 mod folder;
 mod gguf;
-#[cfg(not(target_family = "wasm"))]
 pub mod hub;
 mod tensors;
 

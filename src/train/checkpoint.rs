@@ -3,21 +3,17 @@
 //! A checkpoint is written beside its place, synced and renamed; its last file, `COMPLETE`, lists the SHA-256 of the
 //! others. Whatever moment the program is killed at, the newest complete checkpoint is one that was whole.
 
+pub use super::checkpoint_files::COMPLETE_FILE;
+use super::checkpoint_files::{PREFIX, check_file, complete_list, folder_name, read_complete_list, step_of, unwanted};
 use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::files::{create_folder, sync_folder};
-use crate::hash::sha256;
 use crate::model::ModelConfig;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Marks a checkpoint as complete and lists the hashes of its files.
-pub const COMPLETE_FILE: &str = "COMPLETE";
-const PREFIX: &str = "checkpoint-";
-/// How many of the newest are kept, besides the best.
-const KEPT: usize = 2;
 /// No file of a checkpoint is larger; keeps a hostile folder from filling the memory.
 const MAX_BYTES: u64 = 64 << 30;
 
@@ -34,7 +30,7 @@ pub fn list(folder: &Path) -> Result<Vec<(usize, PathBuf)>> {
     for entry in entries {
         let entry = entry.map_err(|e| Error::io(folder, "reading the folder", e))?;
         let name = entry.file_name();
-        let step = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse().ok());
+        let step = name.to_str().and_then(step_of);
         found.extend(step.map(|step| (step, entry.path())));
     }
     found.sort();
@@ -48,9 +44,10 @@ pub fn list(folder: &Path) -> Result<Vec<(usize, PathBuf)>> {
 /// Where the system refuses; older checkpoints are then untouched.
 pub fn save(folder: &Path, snapshot: &Snapshot, model: &ModelConfig) -> Result<PathBuf> {
     let step = snapshot.progress.step;
-    let path = folder.join(format!("{PREFIX}{step:06}"));
+    let name = folder_name(step);
+    let path = folder.join(&name);
     create_folder(folder)?;
-    let beside = folder.join(format!(".{PREFIX}{step:06}.{}.tmp", std::process::id()));
+    let beside = folder.join(format!(".{name}.{}.tmp", std::process::id()));
     let saved = write_folder(&beside, &snapshot.to_files(model)?).and_then(|()| {
         if path.exists() {
             // The same step again, as after a resume from it.
@@ -73,12 +70,10 @@ fn write_folder(folder: &Path, files: &[(&str, Vec<u8>)]) -> std::io::Result<()>
         fs::remove_dir_all(folder)?;
     }
     fs::create_dir_all(folder)?;
-    let mut hashes = String::new();
     for (name, bytes) in files {
         write(&folder.join(name), bytes)?;
-        hashes += &format!("{}  {name}\n", sha256(bytes));
     }
-    write(&folder.join(COMPLETE_FILE), hashes.as_bytes())?;
+    write(&folder.join(COMPLETE_FILE), complete_list(files).as_bytes())?;
     sync_folder(folder)
 }
 
@@ -89,9 +84,7 @@ fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 fn prune(folder: &Path, best: Option<usize>) -> Result<()> {
-    let all = list(folder)?;
-    let old = &all[..all.len().saturating_sub(KEPT)];
-    for (_, path) in old.iter().filter(|(step, _)| Some(*step) != best) {
+    for path in unwanted(&list(folder)?, best) {
         fs::remove_dir_all(path).map_err(|e| Error::io(path, "removing the old checkpoint", e))?;
     }
     Ok(())
@@ -156,21 +149,13 @@ fn snapshot(mut files: BTreeMap<String, Vec<u8>>, path: &Path, model: &ModelConf
 fn read_files(path: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let wrong = |what: String| Error::adapter(path.display().to_string(), what);
     let list = read(&path.join(COMPLETE_FILE)).map_err(|_| wrong(format!("is not complete: no {COMPLETE_FILE}")))?;
-    let list = String::from_utf8(list).map_err(|_| wrong(format!("{COMPLETE_FILE} is damaged")))?;
     let mut files = BTreeMap::new();
-    for line in list.lines() {
-        let (hash, name) = line.split_once("  ").ok_or_else(|| wrong(format!("{COMPLETE_FILE} is damaged")))?;
-        // Nothing outside the folder, whatever the list says.
-        if Path::new(name).file_name() != Some(name.as_ref()) {
-            return Err(wrong(format!("{COMPLETE_FILE} names {name:?}, which is no plain file name")));
-        }
+    for (hash, name) in read_complete_list(&list).map_err(wrong)? {
         let bytes = read(&path.join(name))?;
-        if sha256(&bytes) != hash {
-            return Err(wrong(format!("{name} is damaged: its hash is another")));
-        }
+        check_file(name, &bytes, hash).map_err(wrong)?;
         files.insert(name.to_owned(), bytes);
     }
-    if files.is_empty() { Err(wrong(format!("{COMPLETE_FILE} lists no file"))) } else { Ok(files) }
+    Ok(files)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

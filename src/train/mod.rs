@@ -2,6 +2,7 @@
 
 #[cfg(not(target_family = "wasm"))]
 pub mod checkpoint;
+pub(crate) mod checkpoint_files;
 mod config;
 mod event;
 mod guard;

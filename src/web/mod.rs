@@ -5,7 +5,14 @@
 //! - `worker`: holds device, model, data and run
 //! - `files`: the browser's origin-private file system
 //! - `hub`: models fetched by name, kept there
+//! - `checkpoints`: the run that goes on after a reload, kept there
 
+#[cfg(target_family = "wasm")]
+pub mod checkpoints;
+#[cfg(target_family = "wasm")]
+pub mod files;
+#[cfg(target_family = "wasm")]
+pub mod hub;
 pub mod protocol;
 
 #[cfg(target_family = "wasm")]

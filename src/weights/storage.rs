@@ -11,7 +11,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// A file that can be read by byte range: on disk, or in memory. Reading is async because a browser's files are.
+/// How much of a browser's file is read at a time; it is in memory twice for a moment.
+#[cfg(target_family = "wasm")]
+const PIECE: u64 = 16 << 20;
+
+/// A file that can be read by byte range: on disk, in a browser's storage, or in memory. Reading is async because a browser's files are.
 pub struct Storage {
     place: String,
     len: u64,
@@ -22,6 +26,8 @@ enum Bytes {
     Memory(Vec<u8>),
     #[cfg(not(target_family = "wasm"))]
     File(Mutex<File>),
+    #[cfg(target_family = "wasm")]
+    Blob(web_sys::Blob),
 }
 
 impl Storage {
@@ -46,6 +52,13 @@ impl Storage {
         let file = File::open(path).map_err(opening)?;
         let len = file.metadata().map_err(opening)?.len();
         Ok(Self { place: path.display().to_string(), len, bytes: Bytes::File(Mutex::new(file)) })
+    }
+
+    /// A file of a browser: one that the user chose, or one in the page's own storage. `place` names it in errors.
+    #[cfg(target_family = "wasm")]
+    pub fn from_blob(place: impl Into<String>, blob: web_sys::Blob) -> Self {
+        // Sizes are floats in JavaScript, exact up to 2^53.
+        Self { place: place.into(), len: blob.size() as u64, bytes: Bytes::Blob(blob) }
     }
 
     /// The file's name in errors.
@@ -88,6 +101,14 @@ impl Storage {
                     .map_err(|e| Error::io(&self.place, "reading", e))?;
                 Ok(bytes)
             }
+            #[cfg(target_family = "wasm")]
+            Bytes::Blob(blob) => {
+                let mut bytes = zeroed(end - start, &self.place)?;
+                for (piece, at) in bytes.chunks_mut(PIECE as usize).zip((start..end).step_by(PIECE as usize)) {
+                    read_blob(blob, at, piece).await.map_err(|e| Error::browser(&self.place, "reading", &e))?;
+                }
+                Ok(bytes)
+            }
         }
     }
 
@@ -101,6 +122,20 @@ impl Storage {
         }
         self.read(0..self.len).await
     }
+}
+
+/// Fills `bytes` from `start` on. A blob's offsets are floats, so that they go beyond 4 GiB.
+#[cfg(target_family = "wasm")]
+async fn read_blob(blob: &web_sys::Blob, start: u64, bytes: &mut [u8]) -> Result<(), wasm_bindgen::JsValue> {
+    let end = start + bytes.len() as u64;
+    let piece = blob.slice_with_f64_and_f64(start as f64, end as f64)?;
+    let buffer = wasm_bindgen_futures::JsFuture::from(piece.array_buffer()).await?;
+    let read = js_sys::Uint8Array::new(&buffer);
+    if read.length() as usize != bytes.len() {
+        return Err(js_sys::Error::new("the file is shorter than it was").into());
+    }
+    read.copy_to(bytes);
+    Ok(())
 }
 
 impl std::fmt::Debug for Storage {

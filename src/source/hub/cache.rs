@@ -10,12 +10,11 @@
 //! ```
 
 use super::HubName;
+use super::listing::shard_names;
 use super::name::is_safe_name;
 use crate::error::{Error, Result};
 use crate::files::create_folder;
 use crate::source::folder::{CONFIG, MAX_TEXT, TOKENIZER, WEIGHTS, WEIGHTS_INDEX};
-use crate::weights::quoted;
-use crate::weights::safetensors::parse_index;
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -105,14 +104,7 @@ impl RepoCache {
         let mut json = Vec::new();
         let file = File::open(&path).map_err(|e| Error::io(&path, "opening", e))?;
         file.take(MAX_TEXT).read_to_end(&mut json).map_err(|e| Error::io(&path, "reading", e))?;
-        let shards: BTreeSet<String> = parse_index(&json, &place)?.into_values().collect();
-        match shards.iter().find(|shard| !is_safe_name(shard) || !shard.ends_with(".safetensors")) {
-            Some(bad) => {
-                Err(Error::model(place, format!("names the weight file {}, which cannot be one", quoted(bad))))
-            }
-            None if shards.is_empty() => Err(Error::model(place, "names no weight files")),
-            None => Ok(shards),
-        }
+        shard_names(&json, &place)
     }
 
     /// Waits until no other process fetches these contents; held until the file is dropped. `None` where the file

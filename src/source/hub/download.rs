@@ -3,7 +3,7 @@
 use super::Progress;
 use super::cache::RepoCache;
 use super::client::{Answer, Client, TRIES};
-use super::listing::RemoteFile;
+use super::listing::{RemoteFile, is_sha256};
 use super::name::is_safe_name;
 use crate::error::{Error, Result};
 use crate::files::create_folder;
@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 /// A try that brings this much starts the count of failures anew.
 const WORTH_IT: u64 = 1 << 20;
 const BUFFER: usize = 128 << 10;
-const SHA256_DIGITS: usize = 64;
 
 /// All files of a model together.
 pub struct Tally<'a> {
@@ -235,9 +234,8 @@ impl<'a> Download<'a> {
     /// Large files have a SHA-256 to agree with. Of small ones the hub knows only git's hash; they are text, and their
     /// length was checked.
     fn check(&mut self, hash: &str, resumed: bool, file: &mut File, partial: &Path) -> Result<(), Failure> {
-        let is_sha256 = hash.len() == SHA256_DIGITS && hash.bytes().all(|digit| digit.is_ascii_hexdigit());
         let found = hex(self.hasher.clone().finalize());
-        if !is_sha256 || hash.eq_ignore_ascii_case(&found) {
+        if !is_sha256(hash) || hash.eq_ignore_ascii_case(&found) {
             return Ok(());
         }
         self.start_over(file, partial)?;

@@ -8,7 +8,9 @@ use crate::source::folder::{
     WEIGHTS_INDEX,
 };
 use crate::weights::quoted;
+use crate::weights::safetensors::parse_index;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 
 /// Files that not every model has.
 pub const OPTIONAL: [&str; 4] = [TOKENIZER_CONFIG, GENERATION_CONFIG, SPECIAL_TOKENS, CHAT_TEMPLATE];
@@ -78,6 +80,7 @@ impl Listing {
     }
 
     /// The optional files of a model that are not there.
+    #[cfg(not(target_family = "wasm"))]
     pub fn absent(&self) -> impl Iterator<Item = &'static str> {
         OPTIONAL.into_iter().filter(|name| self.listed(name).is_none())
     }
@@ -143,6 +146,27 @@ impl Listing {
         let conjunction = if why.starts_with("but") { "" } else { ";" };
         Error::model(name.to_string(), format!("the repository has no {missing}{conjunction} {why}"))
     }
+}
+
+/// The weight files that an index names.
+pub fn shard_names(index: &[u8], place: &str) -> Result<BTreeSet<String>> {
+    let shards: BTreeSet<String> = parse_index(index, place)?.into_values().collect();
+    match shards.iter().find(|shard| !is_safe_name(shard) || !shard.ends_with(".safetensors")) {
+        Some(bad) => Err(Error::model(place, format!("names the weight file {}, which cannot be one", quoted(bad)))),
+        None if shards.is_empty() => Err(Error::model(place, "names no weight files")),
+        None => Ok(shards),
+    }
+}
+
+/// Whether `file` is the index of a model's weight files.
+#[cfg(target_family = "wasm")]
+pub fn is_index(file: &str) -> bool {
+    file == WEIGHTS_INDEX
+}
+
+/// Whether what contents are called is their SHA-256, not git's hash of them.
+pub fn is_sha256(hash: &str) -> bool {
+    hash.len() == 64 && hash.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 /// The first names of a list.

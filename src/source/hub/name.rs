@@ -2,6 +2,8 @@
 
 use crate::error::{Error, Result};
 use std::fmt;
+
+#[cfg(not(target_family = "wasm"))]
 use std::path::Path;
 
 /// The longest `org/name`, as the hub has it.
@@ -52,6 +54,7 @@ impl HubName {
     ///
     /// # Errors
     /// If there is a `revision` and `path` is no hub name.
+    #[cfg(not(target_family = "wasm"))]
     pub fn find(path: &Path, revision: Option<&str>) -> Result<Option<Self>> {
         let name = match path.to_str() {
             Some(text) if !path.exists() => Self::parse(text, revision)?,

@@ -32,6 +32,7 @@ pub mod text;
 #[path = "../../../src/train"]
 pub mod train {
     pub mod checkpoint;
+    mod checkpoint_files;
     mod config;
     mod event;
     mod guard;
