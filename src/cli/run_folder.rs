@@ -68,7 +68,7 @@ impl RunFolder {
             Some(snapshot) => {
                 checkpoint::remove_unfinished(&self.path)?;
                 let step = snapshot.progress.step;
-                self.events = read_log(&log).into_iter().take_while(|event| !is_after(event, step)).collect();
+                self.events = read_log(&log).into_iter().take_while(|event| !event.is_after(step)).collect();
                 // A kill between checkpoint and adapter leaves the adapter behind by one.
                 if snapshot.progress.best.is_none_or(|best| best.step == step) {
                     snapshot.adapter.save(&self.path, &self.model)?;
@@ -178,17 +178,6 @@ fn read_log(path: &Path) -> Vec<TrainEvent> {
     let Ok(file) = File::open(path) else { return Vec::new() };
     let lines = BufReader::new(file).lines().map_while(std::io::Result::ok);
     lines.map_while(|line| serde_json::from_str(&line).ok()).collect()
-}
-
-/// Whether a run that goes on from `step` has yet to come to `event`.
-fn is_after(event: &TrainEvent, step: usize) -> bool {
-    match event {
-        TrainEvent::Step(report) => report.step > step,
-        TrainEvent::Eval(report) => report.step.is_some_and(|at| at > step),
-        TrainEvent::Resume { .. } => false,
-        TrainEvent::Warning { step: at, .. } | TrainEvent::Checkpoint { step: at, .. } => *at > step,
-        TrainEvent::Test(_) | TrainEvent::Done { .. } | TrainEvent::Diverged { .. } => true,
-    }
 }
 
 fn json(event: &TrainEvent) -> String {

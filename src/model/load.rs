@@ -12,10 +12,24 @@ impl Model {
     /// # Errors
     /// If the source breaks its format, or a tensor does not fit into one buffer.
     pub async fn load(source: &Source, device: &Device, max_tensor_bytes: u64) -> Result<Self> {
+        Self::load_with(source, device, max_tensor_bytes, |_, _| ()).await
+    }
+
+    /// As [`Model::load`]; `progress` hears how many layers are there, and of how many.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub async fn load_with(
+        source: &Source,
+        device: &Device,
+        max_tensor_bytes: u64,
+        progress: impl Fn(usize, usize),
+    ) -> Result<Self> {
         let loader = Loader { source, device, max_tensor_bytes };
         let config = source.config.clone();
         let mut layers = Vec::with_capacity(config.num_hidden_layers);
         for index in 0..config.num_hidden_layers {
+            progress(index, config.num_hidden_layers);
             layers.push(loader.layer(&config, index).await?);
         }
         Ok(Self {

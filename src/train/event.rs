@@ -86,3 +86,16 @@ pub enum TrainEvent {
         stopped_early: bool,
     },
 }
+
+impl TrainEvent {
+    /// Whether a run that goes on from `step` has yet to come to it.
+    pub fn is_after(&self, step: usize) -> bool {
+        match self {
+            Self::Step(report) => report.step > step,
+            Self::Eval(report) => report.step.is_some_and(|at| at > step),
+            Self::Resume { .. } => false,
+            Self::Warning { step: at, .. } | Self::Checkpoint { step: at, .. } => *at > step,
+            Self::Test(_) | Self::Done { .. } | Self::Diverged { .. } => true,
+        }
+    }
+}

@@ -17,6 +17,21 @@ pub mod protocol;
 
 #[cfg(target_family = "wasm")]
 mod smoke;
+#[cfg(target_family = "wasm")]
+pub mod worker;
+
+/// Runs what the linker collected to be run at the start. Called once, first of all.
+#[cfg(target_family = "wasm")]
+#[allow(unsafe_code)]
+pub fn run_constructors() {
+    unsafe extern "C" {
+        fn __wasm_call_ctors();
+    }
+    // SAFETY: the linker defines it without parameters, and it is called once, before anything it constructs is
+    // used. Without a reference to it from here the linker wraps every export in it, and each launch of a kernel
+    // runs all constructors again: 6 ms instead of 0.05.
+    unsafe { __wasm_call_ctors() }
+}
 
 /// What the page's binaries do where there is no page.
 #[cfg(not(target_family = "wasm"))]

@@ -84,6 +84,31 @@ pub enum Request {
     UploadAdapter,
 }
 
+impl Request {
+    /// Its tag, by which [`Event::Failed`] calls it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::OpenModel { .. } => "open_model",
+            Self::CancelOpen => "cancel_open",
+            Self::DeleteStored { .. } => "delete_stored",
+            Self::SetData { .. } => "set_data",
+            Self::Plan { .. } => "plan",
+            Self::Train { .. } => "train",
+            Self::Continue => "continue",
+            Self::Discard => "discard",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Stop => "stop",
+            Self::Save => "save",
+            Self::Generate { .. } => "generate",
+            Self::StopGenerating => "stop_generating",
+            Self::DownloadAdapter => "download_adapter",
+            Self::UploadAdapter => "upload_adapter",
+        }
+    }
+}
+
 /// Where a model comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "from", rename_all = "snake_case")]
@@ -425,7 +450,7 @@ mod tests {
         };
         let request = Request::Train { settings };
         let text = serde_json::to_string(&request).unwrap();
-        assert!(text.starts_with(r#"{"request":"train","settings":{"method":{"#), "{text}");
+        assert!(text.starts_with(&format!(r#"{{"request":"{}","settings":{{"method":{{"#, request.name())), "{text}");
         assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);
 
         let step = crate::train::StepReport {

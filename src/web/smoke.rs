@@ -1,30 +1,10 @@
-//! What the browser calls.
+//! What the smoke test calls.
 
 use crate::device::{Request, select};
 use crate::selftest::{check_kernels, toy_losses};
 use burn::tensor::Tensor;
 use wasm_bindgen::prelude::*;
 use web_time::Instant;
-
-#[allow(unsafe_code)]
-fn run_constructors() {
-    unsafe extern "C" {
-        fn __wasm_call_ctors();
-    }
-    // SAFETY: the linker defines it without parameters, and it is called once, before anything it constructs is
-    // used. Without a reference to it from here the linker wraps every export in it, and each launch of a kernel
-    // runs all constructors again: 6 ms instead of 0.05.
-    unsafe { __wasm_call_ctors() }
-}
-
-/// Called once when the module is loaded, on whichever thread loads it.
-#[wasm_bindgen(start)]
-pub fn start() {
-    run_constructors();
-    console_error_panic_hook::set_once();
-    // A shader that fails validation only logs an error; the page must see it.
-    let _ = console_log::init_with_level(log::Level::Warn);
-}
 
 /// Checks every kernel against its CPU twin on the browser's GPU, trains a toy for `steps` steps there, and times
 /// a launch. Returns JSON: `adapter`, `kernels` (name, form, error), `losses`, `launch_ms`.

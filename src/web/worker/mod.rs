@@ -1,0 +1,284 @@
+//! The page's worker: it owns device, model, data and run, and serves the page's requests.
+
+mod adapter;
+mod data;
+mod fetch;
+mod inbox;
+mod model;
+mod plan;
+mod post;
+mod run;
+mod start;
+mod talk;
+
+use crate::adapter::{Adapters, StoredAdapter, update_norms};
+use crate::device::SelectedDevice;
+use crate::error::{Error, Result};
+use crate::train::Snapshot;
+use crate::web::checkpoints::{self, Checkpoint};
+use crate::web::files::Lock;
+use crate::web::hub::store;
+use crate::web::protocol::{Cause, Event, Request, Settings, UnfinishedRun};
+use data::{DataFiles, OpenData};
+use inbox::{Inbox, Letter};
+use model::OpenModel;
+use plan::Speed;
+use post::{post, post_broken, post_with, scope};
+use run::SavedRun;
+use std::rc::Rc;
+use wasm_bindgen::prelude::*;
+use web_sys::MessageEvent;
+
+/// Serves the page until it goes.
+pub fn serve() {
+    watch_for_bugs();
+    let inbox = Rc::new(Inbox::default());
+    let receiver = inbox.clone();
+    let listener = Closure::<dyn FnMut(MessageEvent)>::new(move |message: MessageEvent| receive(&receiver, &message));
+    scope().set_onmessage(Some(listener.as_ref().unchecked_ref()));
+    listener.forget(); // it lives as long as the worker
+    wasm_bindgen_futures::spawn_local(async move {
+        Worker { inbox, device: None, model: None, data: None, adapter: None, speed: None }.serve().await
+    });
+}
+
+fn receive(inbox: &Inbox, message: &MessageEvent) {
+    let parts = js_sys::Array::from(&message.data());
+    let text = parts.get(0).as_string().unwrap_or_default();
+    match serde_json::from_str(&text) {
+        Ok(request) => inbox.receive(Letter { request, attachments: parts.iter().skip(1).collect() }),
+        Err(error) => {
+            post_broken(format!("page and worker are not of one version ({error}); reload the page"), Cause::Bug)
+        }
+    }
+}
+
+/// A panic, or an error that the GPU layer logs (a shader that is refused goes on silently otherwise), ends the worker.
+fn watch_for_bugs() {
+    std::panic::set_hook(Box::new(|info| {
+        console_error_panic_hook::hook(info);
+        post_broken(format!("a bug of this program: {info}; reload the page to go on from the last save"), Cause::Bug);
+    }));
+    struct Log;
+    impl log::Log for Log {
+        fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+            metadata.level() <= log::Level::Warn
+        }
+
+        fn log(&self, record: &log::Record<'_>) {
+            if self.enabled(record.metadata()) {
+                console_log::log(record);
+                if record.level() == log::Level::Error {
+                    post_broken(format!("the GPU refused a kernel: {}", record.args()), Cause::Kernel);
+                }
+            }
+        }
+
+        fn flush(&self) {}
+    }
+    if log::set_logger(&Log).is_ok() {
+        log::set_max_level(log::LevelFilter::Warn);
+    }
+}
+
+/// Says that the request called `name` failed.
+fn refuse(name: &str, error: &Error) {
+    post(&Event::Failed { request: name.to_owned(), message: error.to_string() });
+}
+
+/// Sends the adapter to the page.
+fn send_adapter(adapter: &StoredAdapter, open: &OpenModel) -> Result<()> {
+    let bytes = adapter::to_zip(adapter, &open.model.config)?;
+    let parts = js_sys::Array::of1(&js_sys::Uint8Array::from(bytes.as_slice()));
+    let blob = web_sys::Blob::new_with_u8_array_sequence(&parts)
+        .map_err(|e| post::js_error("making the adapter's file", &e))?;
+    post_with(&Event::Adapter { name: "adapters.zip".into() }, &[blob.into()]);
+    Ok(())
+}
+
+struct Worker {
+    inbox: Rc<Inbox>,
+    device: Option<SelectedDevice>,
+    model: Option<OpenModel>,
+    data: Option<OpenData>,
+    /// What was trained or uploaded, for the open model.
+    adapter: Option<StoredAdapter>,
+    speed: Option<Speed>,
+}
+
+impl Worker {
+    async fn serve(mut self) {
+        loop {
+            let Letter { request, attachments } = self.inbox.next().await;
+            let name = request.name();
+            if let Err(error) = self.answer(request, &attachments).await {
+                refuse(name, &error);
+            }
+        }
+    }
+
+    async fn answer(&mut self, request: Request, attachments: &[JsValue]) -> Result<()> {
+        match request {
+            Request::Start => self.start().await,
+            Request::OpenModel { source } => {
+                // The memory of the old one is free before the new one needs it.
+                (self.model, self.data, self.adapter) = (None, None, None);
+                let open = OpenModel::open(source, attachments, self.device()?, &self.inbox).await?;
+                post(&Event::Model(open.report.clone()));
+                self.model = Some(open);
+                post(&stored().await?);
+                Ok(())
+            }
+            Request::DeleteStored { name } => {
+                store::remove(&name).await?;
+                post(&stored().await?);
+                Ok(())
+            }
+            Request::SetData { source, options } => {
+                let files = DataFiles::read(source, options, attachments).await?;
+                self.set_data(files, 0)
+            }
+            Request::Plan { settings } => {
+                let plan = plan::plan(&settings, self.model()?, self.data.as_ref(), self.speed()?)?;
+                post(&Event::Plan(plan));
+                Ok(())
+            }
+            Request::Train { settings } => self.train(settings, None).await,
+            Request::Continue => self.go_on().await,
+            Request::Discard => {
+                let _lock = lock().await?;
+                checkpoints::clear().await
+            }
+            Request::Generate { .. } => {
+                let open = self.model()?;
+                let adapters = self.adapter.clone().map(|adapter| Adapters::of(adapter, &open.model));
+                talk::answer(open, adapters.as_ref(), request, &self.inbox).await
+            }
+            Request::DownloadAdapter => {
+                let none = || Error::Usage("there is no adapter yet; train one first".into());
+                send_adapter(self.adapter.as_ref().ok_or_else(none)?, self.model()?)
+            }
+            Request::UploadAdapter => {
+                let config = &self.model()?.model.config;
+                let adapter = adapter::from_files(attachments, config).await?;
+                let matrices = update_norms(&adapter, config);
+                post(&Event::AdapterLoaded { what: adapter.config.to_string(), matrices });
+                self.adapter = Some(adapter);
+                Ok(())
+            }
+            // Nothing runs that they could act on.
+            Request::Pause
+            | Request::Resume
+            | Request::Stop
+            | Request::Save
+            | Request::StopGenerating
+            | Request::CancelOpen => Ok(()),
+        }
+    }
+
+    async fn start(&mut self) -> Result<()> {
+        match start::start().await {
+            Err((error, cause)) => post_broken(error.to_string(), cause),
+            Ok((device, report)) => {
+                self.speed = Some(Speed { matmul: report.matmul_gflops * 1e9, measured: None });
+                self.device = Some(device);
+                post(&Event::Started(report));
+                post(&stored().await?);
+                if let Some(run) = unfinished().await? {
+                    post(&Event::Unfinished(run));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn set_data(&mut self, files: DataFiles, seed: u64) -> Result<()> {
+        let data = OpenData::new(files, self.model()?, seed)?;
+        post(&Event::Data(data.report.clone()));
+        self.data = Some(data);
+        Ok(())
+    }
+
+    async fn train(&mut self, settings: Settings, resume: Option<(Snapshot, String)>) -> Result<()> {
+        let missing = || Error::Usage("there is no data yet; choose some first".into());
+        let (open, data) = (self.model()?, self.data.as_ref().ok_or_else(missing)?);
+        let _lock = lock().await?;
+        let (device, speed) = (self.device()?.info.name.clone(), self.speed()?);
+        let outcome = run::train(open, data, &device, settings, resume, &self.inbox, speed).await;
+        if let (Some(measured), Some(speed)) = (outcome.speed, &mut self.speed) {
+            speed.measured = Some(measured);
+        }
+        if outcome.adapter.is_some() {
+            self.adapter = outcome.adapter;
+        }
+        let result = match outcome.result {
+            Err(Error::Interrupted) => Ok(()),
+            result => result,
+        };
+        if let Err(error) = &result {
+            refuse("train", error);
+        }
+        post(&Event::Idle { has_adapter: self.adapter.is_some() });
+        Ok(())
+    }
+
+    /// Goes on with the run that was cut off.
+    async fn go_on(&mut self) -> Result<()> {
+        let none = || Error::Usage("there is no run to go on with".into());
+        let SavedRun { model, model_name, data, settings } = saved_run().await?.ok_or_else(none)?;
+        if self.model.as_ref().is_none_or(|open| open.from != model || open.name != model_name) {
+            if model == crate::web::protocol::ModelSource::Files {
+                return Err(Error::Usage(format!("open the model {model_name} again, then go on")));
+            }
+            (self.model, self.data, self.adapter) = (None, None, None);
+            self.model = Some(OpenModel::open(model, &[], self.device()?, &self.inbox).await?);
+        }
+        let open = self.model()?;
+        post(&Event::Model(open.report.clone()));
+        let Some(Checkpoint { place, mut files, log, .. }) = newest().await? else { return Err(none()) };
+        let file = |name: &str| files.remove(name).ok_or_else(|| Error::adapter(&place, format!("{name} is missing")));
+        let snapshot = Snapshot::from_files(file, &open.model.config, &place)?;
+        self.set_data(data, settings.train.seed)?;
+        self.train(settings, Some((snapshot, log))).await
+    }
+
+    fn device(&self) -> Result<&SelectedDevice> {
+        self.device.as_ref().ok_or_else(|| Error::Device("the device is not started yet".into()))
+    }
+
+    fn model(&self) -> Result<&OpenModel> {
+        self.model.as_ref().ok_or_else(|| Error::Usage("there is no model yet; open one first".into()))
+    }
+
+    fn speed(&self) -> Result<Speed> {
+        self.speed.ok_or_else(|| Error::Device("the device is not started yet".into()))
+    }
+}
+
+/// What this browser's storage holds.
+async fn stored() -> Result<Event> {
+    let (models, usage) = (store::list().await?, store::usage().await?);
+    Ok(Event::Stored { models, used: usage.used, quota: usage.quota })
+}
+
+/// The right to train, and to remove what was trained.
+async fn lock() -> Result<Lock> {
+    let taken = || Error::Usage("another tab of this browser is training; stop it there, or wait".into());
+    checkpoints::lock().await?.ok_or_else(taken)
+}
+
+async fn newest() -> Result<Option<Checkpoint>> {
+    checkpoints::newest(|error| log::warn!("{error}")).await
+}
+
+async fn saved_run() -> Result<Option<SavedRun>> {
+    // One that this version cannot read is of no use to it.
+    Ok(checkpoints::run().await?.and_then(|run| serde_json::from_value(run).ok()))
+}
+
+async fn unfinished() -> Result<Option<UnfinishedRun>> {
+    let Some(SavedRun { model, model_name, data, settings }) = saved_run().await? else { return Ok(None) };
+    let Some(Checkpoint { step, .. }) = newest().await? else { return Ok(None) };
+    let iters = settings.train.iters;
+    Ok(Some(UnfinishedRun { model, model_name, data_name: data.name, step, iters, settings }))
+}

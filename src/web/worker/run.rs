@@ -1,0 +1,233 @@
+//! A training run in the worker: it tells, saves, holds and answers between two steps.
+
+use super::data::{DataFiles, OpenData};
+use super::inbox::Inbox;
+use super::model::OpenModel;
+use super::plan::{Speed, adapter, operations, plan};
+use super::post::post;
+use super::{refuse, send_adapter, talk};
+use crate::adapter::{Adapters, StoredAdapter, update_norms};
+use crate::data::TrainRows;
+use crate::error::{Error, Result};
+use crate::eval::evaluate;
+use crate::train::{EvalReport, Next, Observer, Run, Snapshot, TrainEvent, Trainer};
+use crate::web::checkpoints;
+use crate::web::protocol::{Event, ModelSource, Request, Settings};
+use serde::{Deserialize, Serialize};
+use web_time::{Duration, Instant};
+
+/// Time between two looks at the norms of all blocks.
+const NORMS_EVERY: Duration = Duration::from_millis(1500);
+
+/// What a run needs besides its checkpoint to go on after a reload.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SavedRun {
+    pub model: ModelSource,
+    pub model_name: String,
+    pub data: DataFiles,
+    pub settings: Settings,
+}
+
+/// How a run ended.
+pub struct Outcome {
+    /// The adapter that is kept: the best one, or the last where nothing tells which is best.
+    pub adapter: Option<StoredAdapter>,
+    /// Operations a second of its steps.
+    pub speed: Option<f64>,
+    pub result: Result<()>,
+}
+
+/// Trains; with `resume`, a snapshot and the events before it, from there on.
+pub async fn train(
+    open: &OpenModel,
+    data: &OpenData,
+    device: &str,
+    settings: Settings,
+    resume: Option<(Snapshot, String)>,
+    inbox: &Inbox,
+    speed: Speed,
+) -> Outcome {
+    let wishes = inbox.wishes();
+    [&wishes.pause, &wishes.stop, &wishes.save].into_iter().for_each(|wish| wish.set(false));
+    let mut reporter = Reporter {
+        inbox,
+        open,
+        data,
+        speed,
+        log: String::new(),
+        best: None,
+        looked: None,
+        saved: None,
+        shown: None,
+        steps: (0.0, 0.0),
+        settings,
+    };
+    let result = reporter.run(device, resume).await;
+    let (operations, seconds) = reporter.steps;
+    Outcome { adapter: reporter.best, speed: (seconds > 0.0).then(|| operations / seconds), result }
+}
+
+struct Reporter<'a> {
+    inbox: &'a Inbox,
+    open: &'a OpenModel,
+    data: &'a OpenData,
+    settings: Settings,
+    speed: Speed,
+    /// The run's events so far, one JSON object a line.
+    log: String,
+    /// The adapter to keep.
+    best: Option<StoredAdapter>,
+    /// When the norms were last looked at.
+    looked: Option<Instant>,
+    /// The step of the last save.
+    saved: Option<usize>,
+    /// The step after which everything was shown that is due.
+    shown: Option<usize>,
+    /// Operations, and the seconds they took.
+    steps: (f64, f64),
+}
+
+impl Reporter<'_> {
+    async fn run(&mut self, device: &str, resume: Option<(Snapshot, String)>) -> Result<()> {
+        let (open, data) = (self.open, self.data);
+        let adapter = adapter(&self.settings, open)?;
+        let mut config = self.settings.train.clone();
+        config.max_seq_length = data.files.options.max_seq_length.min(open.model.config.max_position_embeddings);
+        let rows = TrainRows::new(&data.train, config.pack_capacity());
+        let batch_size = config.batch_size;
+        let mut trainer = Trainer::new(open.model.clone(), open.name.clone(), adapter, config)?;
+        let snapshot = resume.as_ref().map(|(snapshot, _)| snapshot);
+        let run = Run::new(&mut trainer, rows, data.valid.as_ref(), device, snapshot).await?;
+        match resume {
+            None => checkpoints::begin(&self.saved_run()).await?,
+            Some((snapshot, log)) => {
+                // The page has forgotten it all. What came after the save is not so any more.
+                let step = snapshot.progress.step;
+                let events = log.lines().filter_map(|line| serde_json::from_str(line).ok());
+                for event in events.take_while(|event: &TrainEvent| !event.is_after(step)) {
+                    self.log_line(&event);
+                    post(&Event::Training(event));
+                }
+                self.best = Some(snapshot.adapter);
+            }
+        }
+        run.train(self).await?;
+        if let (Some(test), Some(best)) = (&data.test, self.best.clone()) {
+            let adapters = Adapters::of(best, &open.model);
+            let report: EvalReport = evaluate(&open.model, Some(&adapters), test, batch_size, 0).await?;
+            self.event(&TrainEvent::Test(report))?;
+        }
+        // Nothing is left to go on with.
+        checkpoints::clear().await
+    }
+
+    fn log_line(&mut self, event: &TrainEvent) {
+        self.log += &serde_json::to_string(event).expect("JSON of plain values");
+        self.log.push('\n');
+    }
+
+    fn saved_run(&self) -> serde_json::Value {
+        let run = SavedRun {
+            model: self.open.from.clone(),
+            model_name: self.open.name.clone(),
+            data: self.data.files.clone(),
+            settings: self.settings.clone(),
+        };
+        serde_json::to_value(&run).expect("JSON of plain values")
+    }
+
+    /// Norms and samples, where they are due.
+    async fn show(&mut self, trainer: &Trainer) -> Result<()> {
+        let step = trainer.steps_done();
+        let config = trainer.config();
+        let last = step == config.iters;
+        if last || self.looked.is_none_or(|then| then.elapsed() >= NORMS_EVERY) {
+            let matrices = update_norms(&trainer.stored().await?, &self.open.model.config);
+            post(&Event::Norms { step, matrices });
+            self.looked = Some(Instant::now());
+        }
+        if last || config.steps_per_eval > 0 && step.is_multiple_of(config.steps_per_eval) {
+            let adapters = trainer.adapters();
+            for (prompt, question) in self.settings.prompts.iter().enumerate() {
+                let text = talk::sample(self.open, &adapters, question).await?;
+                post(&Event::Sample { step, prompt, text });
+                if self.inbox.wishes().stop.get() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hears what can be heard while training goes on.
+    async fn hear(&mut self, trainer: &Trainer) -> Result<()> {
+        while let Some(letter) = self.inbox.take() {
+            let name = letter.request.name();
+            let done = match letter.request {
+                request @ Request::Generate { .. } => {
+                    talk::answer(self.open, Some(&trainer.adapters()), request, self.inbox).await
+                }
+                Request::Plan { settings } => {
+                    plan(&settings, self.open, Some(self.data), self.speed).map(|plan| post(&Event::Plan(plan)))
+                }
+                Request::DownloadAdapter => send_adapter(&trainer.stored().await?, self.open),
+                _ => Err(Error::Usage("training is running; stop it first".into())),
+            };
+            if let Err(error) = done {
+                refuse(name, &error);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Observer for Reporter<'_> {
+    fn event(&mut self, event: &TrainEvent) -> Result<()> {
+        if let TrainEvent::Step(report) = event {
+            let trainable = self.best.as_ref().map_or(0, |best| best.values.iter().map(Vec::len).sum::<usize>());
+            let seconds = report.tokens as f64 / report.tokens_per_second;
+            self.steps.0 += operations(self.open, trainable as u64, report.tokens as u64);
+            self.steps.1 += seconds;
+        }
+        self.log_line(event);
+        post(&Event::Training(event.clone()));
+        Ok(())
+    }
+
+    async fn save(&mut self, snapshot: &Snapshot, is_best: bool) -> Result<String> {
+        let step = snapshot.progress.step;
+        let best = snapshot.progress.best.map(|best| best.step);
+        let files = snapshot.to_files(&self.open.model.config)?;
+        checkpoints::save(&files, step, best, &self.log).await?;
+        self.saved = Some(step);
+        if is_best || self.best.is_none() {
+            self.best = Some(snapshot.adapter.clone());
+        }
+        Ok("this browser".into())
+    }
+
+    async fn between_steps(&mut self, trainer: &Trainer) -> Result<Next> {
+        let step = trainer.steps_done();
+        if self.shown != Some(step) {
+            self.shown = Some(step);
+            self.show(trainer).await?;
+        }
+        self.hear(trainer).await?;
+        let wishes = self.inbox.wishes();
+        if wishes.stop.get() {
+            return Ok(Next::Stop);
+        }
+        if wishes.save.take() || wishes.pause.get() && self.saved != Some(step) {
+            return Ok(Next::Save);
+        }
+        if wishes.pause.get() {
+            post(&Event::Paused { step });
+            while wishes.pause.get() && !wishes.stop.get() {
+                self.inbox.changed().await;
+                self.hear(trainer).await?;
+            }
+            post(&Event::Resumed { step });
+        }
+        Ok(if wishes.stop.get() { Next::Stop } else { Next::Step })
+    }
+}
