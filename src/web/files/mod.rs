@@ -155,7 +155,7 @@ impl Folder {
     }
 
     /// Writes a file, or puts it in the place of another: whenever the tab is killed, the old one is there or the new
-    /// one, whole.
+    /// one, whole. Where there was none, an empty one may be left.
     ///
     /// # Errors
     /// Where the browser refuses; the file is then as it was.
@@ -244,11 +244,14 @@ async fn refused(path: &str, doing: &'static str, thrown: &JsValue) -> Error {
     if kind(&error) != Some(ErrorKind::QuotaExceeded) {
         return error;
     }
+    let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
     let full = match Box::pin(usage()).await {
-        Ok(Usage { used, quota }) if quota > 0 => {
-            format!("{} MB used of {} MB", used.div_ceil(1_000_000), quota / 1_000_000)
+        // Some browsers name a quota that says nothing of the limit, lest pages learn how large the disk is.
+        Ok(Usage { used, quota }) if used >= quota / 10 * 9 => {
+            format!("{} MB used of {} MB", megabytes(used), megabytes(quota))
         }
-        _ => "no byte fits in".to_owned(),
+        Ok(Usage { used, .. }) => format!("{} MB used, and the browser allows no more", megabytes(used)),
+        Err(_) => "the browser allows no more".to_owned(),
     };
     let what = format!("{PLACE} is full: {full}; delete a stored model, or make room on this computer's disk");
     Error::io(path, doing, std::io::Error::new(ErrorKind::QuotaExceeded, what))
