@@ -122,9 +122,17 @@ async fn folder() -> Result<Folder> {
 }
 
 async fn run_in(folder: &Folder) -> Result<Option<Value>> {
-    let Some(json) = folder.read(RUN, MAX_BYTES).await? else { return Ok(None) };
+    if !is_written(folder, RUN).await? {
+        return Ok(None);
+    }
+    let json = folder.read(RUN, MAX_BYTES).await?.unwrap_or_default();
     let wrong = |e| Error::model(folder.path(RUN), format!("is no valid JSON: {e}; start the run anew"));
     serde_json::from_slice(&json).map(Some).map_err(wrong)
+}
+
+/// Whether a file is there, and not as a tab left it that was killed before its first byte.
+async fn is_written(folder: &Folder, name: &str) -> Result<bool> {
+    Ok(folder.file(name).await?.is_some_and(|file| file.size() > 0.0))
 }
 
 /// Steps and names of the checkpoints, oldest first, complete or not.
@@ -140,7 +148,7 @@ async fn list(run: &Folder) -> Result<Vec<(usize, String)>> {
 async fn place_for(run: &Folder, step: usize) -> Result<String> {
     let first = folder_name(step);
     match run.find(&first).await? {
-        Some(there) if there.file(COMPLETE_FILE).await?.is_some() => Ok(first.replacen('-', "-0", 1)),
+        Some(there) if is_written(&there, COMPLETE_FILE).await? => Ok(first.replacen('-', "-0", 1)),
         _ => Ok(first),
     }
 }
@@ -163,7 +171,7 @@ async fn prune(run: &Folder, name: &str, step: usize, best: Option<usize>) -> Re
     let mut complete = Vec::new();
     for (at, other) in list(run).await? {
         let is_complete = match run.find(&other).await? {
-            Some(folder) => folder.file(COMPLETE_FILE).await?.is_some(),
+            Some(folder) => is_written(&folder, COMPLETE_FILE).await?,
             None => false,
         };
         if other != name && (at >= step || !is_complete) {

@@ -44,9 +44,10 @@ pub struct Entry {
 /// How much is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// Bytes that this site uses.
+    /// Bytes of all files.
     pub used: u64,
-    /// Bytes that the browser allows it; 0 if it does not tell.
+    /// Bytes that the browser allows; 0 if it does not tell. Some name more than there is, lest pages learn how large
+    /// the disk is.
     pub quota: u64,
 }
 
@@ -155,7 +156,7 @@ impl Folder {
     }
 
     /// Writes a file, or puts it in the place of another: whenever the tab is killed, the old one is there or the new
-    /// one, whole.
+    /// one, whole. Where there was none, an empty one may be left.
     ///
     /// # Errors
     /// Where the browser refuses; the file is then as it was.
@@ -205,15 +206,29 @@ impl Folder {
     }
 }
 
-/// How much this site stores, and may.
+/// How much this site stores, and may. The files are counted here: Chromium's own count is off by up to 4 GiB once it
+/// was killed while a file was open.
 ///
 /// # Errors
 /// If the browser gives this page no storage.
 pub async fn usage() -> Result<Usage> {
+    let mut used = 0;
+    let mut folders = vec![Folder::root().await?];
+    while let Some(folder) = folders.pop() {
+        for entry in folder.list().await? {
+            match entry.size {
+                Some(size) => used += size,
+                None => folders.extend(folder.find(&entry.name).await?),
+            }
+        }
+    }
     let asked = storage()?.estimate().map_err(|e| Error::browser(PLACE, "asking for its size", &e))?;
     let estimate: StorageEstimate = done(asked, PLACE, "asking for its size").await?;
-    let bytes = |bytes: Option<f64>| bytes.unwrap_or_default() as u64;
-    Ok(Usage { used: bytes(estimate.get_usage()), quota: bytes(estimate.get_quota()) })
+    let quota = match (estimate.get_quota(), estimate.get_usage()) {
+        (Some(quota), Some(counted)) => used + (quota - counted).max(0.0) as u64,
+        _ => 0,
+    };
+    Ok(Usage { used, quota })
 }
 
 /// The scope of this worker.
@@ -245,10 +260,10 @@ async fn refused(path: &str, doing: &'static str, thrown: &JsValue) -> Error {
         return error;
     }
     let full = match Box::pin(usage()).await {
-        Ok(Usage { used, quota }) if quota > 0 => {
-            format!("{} MB used of {} MB", used.div_ceil(1_000_000), quota / 1_000_000)
+        Ok(Usage { used, .. }) => {
+            format!("{} MB are used, and the browser allows no more", used.div_ceil(1_000_000))
         }
-        _ => "no byte fits in".to_owned(),
+        Err(_) => "the browser allows no more".to_owned(),
     };
     let what = format!("{PLACE} is full: {full}; delete a stored model, or make room on this computer's disk");
     Error::io(path, doing, std::io::Error::new(ErrorKind::QuotaExceeded, what))

@@ -16,7 +16,7 @@ use std::time::Duration;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    AbortController, Headers, ReadableStreamDefaultReader, RequestCache, RequestCredentials, RequestInit, Response,
+    AbortController, Headers, ReadableStreamDefaultReader, RequestCache, RequestCredentials, RequestInit, Response, Url,
 };
 
 /// Failures in a row after which a file is given up.
@@ -267,8 +267,6 @@ fn encoded(part: &str) -> String {
 }
 
 /// Scheme, host and port of a URL.
-fn origin(url: &str) -> &str {
-    let host = url.find("://").map_or(0, |colon| colon + "://".len());
-    let end = url[host..].find(['/', '?', '#']).map_or(url.len(), |end| host + end);
-    &url[..end]
+fn origin(url: &str) -> Option<String> {
+    Url::new(url).ok().map(|url| url.origin())
 }

@@ -8,7 +8,7 @@ use crate::source::hub::{Progress, RemoteFile, is_sha256};
 use crate::web::files::OpenFile;
 use sha2::{Digest, Sha256};
 
-/// A try that brings this much starts the count of failures anew.
+/// A try that brings so many bytes that were never there starts the count of failures anew.
 const WORTH_IT: u64 = 1 << 20;
 /// How much of what an earlier visit left is hashed at a time.
 const PIECE: u64 = 8 << 20;
@@ -69,16 +69,16 @@ impl<'a> Download<'a> {
 
     /// Fetches what is missing, and returns the file's size.
     pub async fn run(mut self, tally: &mut Tally<'_>) -> Result<u64> {
-        let mut failures = 0;
+        let (mut failures, mut most) = (0, self.got);
         loop {
-            let before = self.got;
             let why = match self.attempt(tally).await {
                 Ok(()) => break,
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Passing(why)) => why,
             };
-            let was_worth_it = self.got.saturating_sub(before) >= WORTH_IT;
+            let was_worth_it = self.got.saturating_sub(most) >= WORTH_IT;
             failures = if was_worth_it { 1 } else { failures + 1 };
+            most = most.max(self.got);
             if failures == TRIES {
                 let (got, size) = (self.got, self.file.size.map_or("?".to_owned(), |size| size.to_string()));
                 return Err(self.wrong(format!(
@@ -141,7 +141,8 @@ impl<'a> Download<'a> {
         let range = answer.header("content-range");
         let start = range.as_deref().and_then(range_start);
         let is_same = match (&self.etag, answer.header("etag")) {
-            (Some(before), Some(now)) => *before == now,
+            // Of large files the hash decides: their servers may call the same contents by several names.
+            (Some(before), Some(now)) if sha256_of(self.file).is_none() => *before == now,
             _ => true,
         };
         is_same && start.is_none_or(|start| start == self.got)

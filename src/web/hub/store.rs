@@ -172,8 +172,11 @@ impl Model {
         self.manifest.files.iter().find(|stored| stored.name == file).map(|stored| stored.size)
     }
 
-    /// Notes which commit the files will be of.
+    /// Notes which commit the files will be of; those of another do not count.
     pub async fn begin(&mut self, commit: &str) -> Result<()> {
+        if self.commit() != Some(commit) {
+            self.manifest.files.clear();
+        }
         self.manifest.commit = Some(commit.to_owned());
         self.save().await
     }
@@ -211,10 +214,10 @@ impl Model {
     pub async fn files(&self) -> Result<Vec<(String, Storage)>> {
         let mut files = Vec::new();
         for StoredFile { name, .. } in &self.manifest.files {
-            let path = self.folder.path(name);
-            let missing = || Error::model(&path, "was removed meanwhile; open the model again");
+            let place = format!("{}/{name}", self.manifest.name);
+            let missing = || Error::model(&place, "was removed meanwhile; open the model again");
             let blob = self.folder.file(&folder_name(name)).await?.ok_or_else(missing)?;
-            files.push((name.clone(), Storage::from_blob(path, blob.into())));
+            files.push((name.clone(), Storage::from_blob(place, blob.into())));
         }
         Ok(files)
     }
