@@ -5,7 +5,7 @@
 use crate::adapter::{AdapterConfig, Method};
 use crate::data::Batch;
 use crate::error::Result;
-use crate::kernels::{AdamWStep, Form, adamw, block_matmul, global_norm};
+use crate::kernels::{AdamWStep, Form, adamw, block_matmul, global_norm, linear};
 use crate::model::{Architecture, Model, ModelConfig, Projection};
 use crate::random::Random;
 use crate::train::{Schedule, TrainConfig, Trainer, read};
@@ -62,6 +62,18 @@ async fn check_form(device: &Device, form: Form, checks: &mut Vec<KernelCheck>) 
     compare("block_matmul", read(ours.0).await?, read(twin.0).await?);
     compare("block_matmul", read(ours.1).await?, read(twin.1).await?);
     compare("block_matmul_dd", read(ours.2).await?, read(twin.2).await?);
+
+    for tokens in [tokens, 1] {
+        let product = |device: &Device| {
+            let x = random_tensor(9, [tokens, n * di], device).autodiff().require_grad();
+            let y = linear(x.clone(), random_tensor(10, [n * dd, n * di], device));
+            let mut grads = (y.clone() * random_tensor(11, [tokens, n * dd], device)).sum().backward();
+            (y.inner(), x.grad_remove(&mut grads).expect("every tracked input has a gradient"))
+        };
+        let (ours, twin) = (product(device), product(&cpu));
+        compare("linear", read(ours.0).await?, read(twin.0).await?);
+        compare("linear", read(ours.1).await?, read(twin.1).await?);
+    }
 
     let optimizer = |device: &Device| {
         let buffer = |seed| random_tensor(seed, [777], device);

@@ -5,8 +5,9 @@ use super::{filled, seconds};
 use crate::adapter::{AdapterConfig, slots};
 use crate::error::Result;
 use crate::kernels::block_matmul::BlockMatmul;
-use crate::kernels::{AdamWStep, adamw, block_matmul, global_norm};
-use crate::model::ModelConfig;
+use crate::kernels::linear::FrozenLinear;
+use crate::kernels::{AdamWStep, adamw, block_matmul, global_norm, linear};
+use crate::model::{ModelConfig, Projection};
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Tensor};
 use serde::Serialize;
@@ -92,6 +93,20 @@ pub fn measure_kernels(
         })?;
         measure.add("block_matmul_dd", name, flop, input + blocks + output, || {
             Dispatch::block_matmul_dd(primitive(&x), primitive(&g), n)
+        })?;
+    }
+    let mut sizes = Projection::ALL.map(|projection| projection.size(model)).to_vec();
+    sizes.push([model.hidden_size, model.vocab_size]);
+    sizes.sort_unstable();
+    sizes.dedup();
+    for [d_in, d_out] in sizes {
+        let (x, g, weight) =
+            (filled([tokens, d_in], device), filled([tokens, d_out], device), filled([d_out, d_in], device));
+        let (flop, values) = (2 * tokens * d_in * d_out, tokens * (d_in + d_out) + d_in * d_out);
+        let name = format!("T {tokens}, {d_in} to {d_out}");
+        measure.add("linear", name.clone(), flop, values, || linear(x.clone(), weight.clone()))?;
+        measure.add("linear (to x)", name, flop, values, || {
+            Dispatch::frozen_linear_dx(g.clone().into_dispatch(), weight.clone().into_dispatch())
         })?;
     }
     let count: usize = slots.iter().map(|slot| slot.len()).sum::<usize>().min(1 << 24);

@@ -71,18 +71,19 @@ pub struct Shader {
 }
 
 impl Shader {
-    /// The WGSL of this variant: lines between `//#if form` and `//#end` (or `//#else`) are kept for that
-    /// form only, then constants are filled in.
+    /// The WGSL of this variant: lines between `//#if name` and `//#end` (or `//#else`) are kept for the form of that
+    /// name, or where the constant of that name is not zero; then constants are filled in.
     pub fn wgsl(&self) -> String {
         let form = match self.form {
             Form::Register => "register",
             Form::Workgroup => "workgroup",
         };
+        let holds = |name| name == form || self.constants.iter().any(|(known, value)| *known == name && *value != 0);
         let mut keep = true;
         let mut text = String::with_capacity(self.text.len());
         for line in self.text.lines() {
             match line.trim().split_once(' ') {
-                Some(("//#if", wanted)) => keep = wanted == form,
+                Some(("//#if", name)) => keep = holds(name),
                 _ if line.trim() == "//#else" => keep = !keep,
                 _ if line.trim() == "//#end" => keep = true,
                 _ if keep => {

@@ -1,6 +1,7 @@
 //! A frozen linear layer with an optional adapter.
 
 use crate::adapter::LinearAdapter;
+use crate::kernels::linear;
 use burn::tensor::Tensor;
 
 /// `y = x·Wᵀ + b`, the weight as Hugging Face stores it.
@@ -27,6 +28,6 @@ impl Linear {
 
     /// `x·Wᵀ` alone, without bias and adapter.
     pub(crate) fn base(&self, x: Tensor<2>) -> Tensor<2> {
-        x.matmul(self.weight.clone().transpose())
+        linear(x, self.weight.clone())
     }
 }

@@ -35,7 +35,7 @@ use crate::adapter::Adapters;
 use crate::data::Batch;
 use crate::error::Result;
 use crate::hash::hex;
-use crate::kernels::FirstKeys;
+use crate::kernels::{self, FirstKeys};
 use burn::tensor::{Device, Int, Tensor};
 use sha2::{Digest, Sha256};
 
@@ -155,6 +155,6 @@ impl Model {
 
     /// Logits of `hidden: [n, hidden]`, `[n, vocab]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        hidden.matmul(self.head.clone().unwrap_or_else(|| self.embedding.clone()).transpose())
+        kernels::linear(hidden, self.head.clone().unwrap_or_else(|| self.embedding.clone()))
     }
 }
