@@ -83,7 +83,7 @@ impl Error {
         let (kind, what) = match &*name {
             "NotFoundError" => (ErrorKind::NotFound, "it is not there".to_owned()),
             "QuotaExceededError" => (ErrorKind::QuotaExceeded, "this browser's storage is full".to_owned()),
-            "NoModificationAllowedError" => (
+            "NoModificationAllowedError" | "InvalidStateError" => (
                 ErrorKind::ResourceBusy,
                 "another tab with this page is using it; close that tab, and try again".to_owned(),
             ),

@@ -8,11 +8,11 @@ export const REPO = "org/tiny";
 export const COMMIT = "0123456789abcdef0123456789abcdef01234567";
 
 const REVISIONS = ["main", COMMIT, "v1", "refs%2Fpr%2F1"];
-/** What the real hub lets pages of others see of an answer. */
-const EXPOSED = [
-  "X-Repo-Commit", "X-Request-Id", "X-Error-Code", "X-Error-Message", "X-Total-Count", "ETag", "Link", "Accept-Ranges",
-  "Content-Range", "X-Linked-Size", "X-Linked-ETag", "X-Xet-Hash",
-].join(",");
+/** What the real hub and its store let pages of others see of an answer. */
+const HUB_SHOWS =
+  "X-Repo-Commit,X-Request-Id,X-Error-Code,X-Error-Message,X-Total-Count,ETag,Link,Accept-Ranges,Content-Range," +
+  "X-Linked-Size,X-Linked-ETag,X-Xet-Hash";
+const STORE_SHOWS = "Accept-Ranges,Content-Range,Content-Type,Content-Disposition,ETag,X-Cache";
 
 const isLarge = (file) => /\.(safetensors|gguf|bin)$/.test(file);
 
@@ -31,7 +31,7 @@ function refusal(status, code, message) {
  *
  * - `url`, `requests` (`{ target, range, method, sent }`, newest last; `sent` counts bytes of the body), `close()`
  * - `files`, `listing` (if set, sent instead of the truth), `isGated`, `pace` (milliseconds between two pieces of a
- *   large file's body): all may be changed
+ *   large file's body), `pieceBytes` (their size): all may be changed
  * - `fault(target, kind)`: what goes wrong with the next request whose target contains the text:
  *   `{ drop: true }` closes without an answer, `{ breakAfter: n }` closes after n bytes of the body, `{ stallAfter: n }`
  *   keeps the connection without a further byte, `{ ignoreRange: true }` sends all, `{ content: bytes }` sends others,
@@ -41,13 +41,14 @@ export async function startHub(files) {
   const hub = { files, listing: null, isGated: false, pace: 0, pieceBytes: 64 << 10, requests: [], faults: [] };
   hub.fault = (target, kind) => hub.faults.push([target, kind]);
 
-  const serve = (answer) => async (request, response) => {
+  const serve = (answer, shown) => async (request, response) => {
     const entry = { target: request.url, range: request.headers.range ?? null, method: request.method, sent: 0 };
     hub.requests.push(entry);
     response.on("error", () => {});
-    const cors = { "Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": EXPOSED };
+    const cors = { "Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": shown };
     if (request.method === "OPTIONS") {
-      const allowed = { "Access-Control-Allow-Methods": "GET,HEAD", "Access-Control-Allow-Headers": "Range" };
+      // The real ones allow no `Range` either: as "bytes=5-" it must go without asking.
+      const allowed = { "Access-Control-Allow-Methods": "GET,HEAD", "Access-Control-Allow-Headers": "Content-Type" };
       return response.writeHead(204, { ...cors, ...allowed }).end();
     }
     const at = hub.faults.findIndex(([target]) => request.url.includes(target));
@@ -66,10 +67,10 @@ export async function startHub(files) {
     if (fault.stallAfter === undefined) response.end();
   };
 
-  const content = (file, request, fault) => {
+  const content = (file, request, fault, etag = hash) => {
     const bytes = hub.files[file];
     if (!bytes) return refusal(404, "EntryNotFound", "Entry not found");
-    const headers = { ETag: `"${hash(file, bytes)}"`, "Accept-Ranges": "bytes" };
+    const headers = { ETag: `"${etag(file, bytes)}"`, "Accept-Ranges": "bytes" };
     const sent = fault.content ?? bytes;
     const range = /^bytes=(\d+)-$/.exec(request.headers.range ?? "");
     if (!range || fault.ignoreRange) return { status: 200, headers, body: sent };
@@ -118,14 +119,19 @@ export async function startHub(files) {
 
   const stored = (request, fault) => {
     const file = decodeURIComponent(request.url.split("?")[0].slice("/store/".length));
-    return content(file, request, fault);
+    return content(file, request, fault, () => "the store's own name");
   };
 
-  const servers = [createServer(serve(answer)), createServer(serve(stored))];
+  const servers = [createServer(serve(answer, HUB_SHOWS)), createServer(serve(stored, STORE_SHOWS))];
   [hub.url, hub.store] = await Promise.all(servers.map((server) => new Promise((resolve, reject) => {
     server.on("error", reject);
     server.listen(0, "127.0.0.1", () => resolve(`http://127.0.0.1:${server.address().port}`));
   })));
-  hub.close = () => servers.forEach((server) => server.closeAllConnections() ?? server.close());
+  hub.close = () => {
+    for (const server of servers) {
+      server.close();
+      server.closeAllConnections();
+    }
+  };
   return hub;
 }

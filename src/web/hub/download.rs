@@ -45,12 +45,17 @@ pub struct Download<'a> {
 
 impl<'a> Download<'a> {
     /// Looks at what an earlier visit left of the file, and opens it.
-    pub async fn new(client: &'a Client<'a>, commit: &str, file: &'a RemoteFile, model: &Model) -> Result<Self> {
-        let mut hasher = Sha256::new();
-        let got = match sha256_of(file) {
-            Some(_) => hash_partial(client, file, model, &mut hasher).await?,
+    pub async fn new(
+        client: &'a Client<'a>,
+        commit: &str,
+        file: &'a RemoteFile,
+        model: &Model,
+        tally: &mut Tally<'_>,
+    ) -> Result<Self> {
+        let (got, hasher) = match sha256_of(file) {
+            Some(_) => hash_partial(client, file, model, tally).await?,
             // Nothing would tell whether it is what was written.
-            None => 0,
+            None => (0, Sha256::new()),
         };
         let partial = model.open(&file.name).await?;
         partial.truncate(got)?;
@@ -179,18 +184,25 @@ fn sha256_of(file: &RemoteFile) -> Option<&str> {
     file.hash.as_deref().filter(|hash| is_sha256(hash))
 }
 
-/// Hashes what an earlier visit left of a file, and returns how much that is.
-async fn hash_partial(client: &Client<'_>, file: &RemoteFile, model: &Model, hasher: &mut Sha256) -> Result<u64> {
-    let Some(partial) = model.storage(&file.name).await? else { return Ok(0) };
+/// How much an earlier visit left of a file, and the hash of that.
+async fn hash_partial(
+    client: &Client<'_>,
+    file: &RemoteFile,
+    model: &Model,
+    tally: &mut Tally<'_>,
+) -> Result<(u64, Sha256)> {
+    let mut hasher = Sha256::new();
+    let Some(partial) = model.storage(&file.name).await? else { return Ok((0, hasher)) };
     let length = partial.len();
     if file.size.is_some_and(|size| length > size) {
-        return Ok(0);
+        return Ok((0, hasher));
     }
     for start in (0..length).step_by(PIECE as usize) {
         client.cancel().check()?;
         hasher.update(partial.read(start..length.min(start + PIECE)).await?);
+        tally.told(&file.name, start, false);
     }
-    Ok(length)
+    Ok((length, hasher))
 }
 
 impl<'a> Tally<'a> {

@@ -166,7 +166,8 @@ impl Fetch<'_> {
             let size = match self.model.size(&file.name) {
                 Some(size) => size,
                 None => {
-                    let download = Download::new(&self.client, &self.listing.commit, file, self.model).await?;
+                    let (commit, tally) = (&self.listing.commit, &mut self.tally);
+                    let download = Download::new(&self.client, commit, file, self.model, tally).await?;
                     let size = download.run(&mut self.tally).await?;
                     self.model.add(&file.name, size, file.hash.as_deref()).await?;
                     size
