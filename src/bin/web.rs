@@ -1,7 +1,9 @@
 //! The page: it draws, and asks the worker.
 
 #[cfg(target_family = "wasm")]
-fn main() {}
+fn main() {
+    diablo::web::page::run();
+}
 
 #[cfg(not(target_family = "wasm"))]
 fn main() -> std::process::ExitCode {

@@ -6,6 +6,8 @@
 //! - `files`: the browser's origin-private file system
 //! - `hub`: models fetched by name, kept there
 
+#[cfg(target_family = "wasm")]
+pub mod page;
 pub mod protocol;
 
 #[cfg(target_family = "wasm")]
