@@ -72,7 +72,7 @@ impl Link {
 }
 
 fn hear(listener: &Listener, message: &MessageEvent) {
-    let mut parts = js_sys::Array::from(&message.data()).iter();
+    let mut parts = js_sys::Array::from(&message.data()).into_iter();
     let text = parts.next().and_then(|text| text.as_string()).unwrap_or_default();
     match serde_json::from_str(&text) {
         Ok(event) => listener(event, parts.collect()),

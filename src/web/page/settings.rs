@@ -175,7 +175,7 @@ impl SettingsView {
     /// The settings in the fields; the first wrong one is told beside them.
     pub fn read(&self) -> Option<Settings> {
         let settings = self.try_read();
-        for field in element("settings-form").query_selector_all("[aria-invalid]").iter().flat_map(each) {
+        for field in gloo::utils::document().query_selector_all("[aria-invalid]").iter().flat_map(each) {
             _ = field.remove_attribute("aria-invalid");
         }
         match settings {
@@ -259,11 +259,7 @@ fn module_id(projection: Projection) -> String {
 }
 
 /// What is in a field, or what is wrong with it.
-fn parsed<T: std::str::FromStr>(
-    id: &'static str,
-    label: &str,
-    expected: &str,
-) -> Result<T, (&'static str, String)> {
+fn parsed<T: std::str::FromStr>(id: &'static str, label: &str, expected: &str) -> Result<T, (&'static str, String)> {
     let text = dom::value(id);
     text.parse().map_err(|_| {
         let found = if text.is_empty() { "empty".into() } else { format!("\"{text}\"") };

@@ -40,8 +40,7 @@ pub struct TrainView {
 impl TrainView {
     /// A run begins, or goes on.
     pub fn begin(&self, settings: &Settings) {
-        let curves =
-            Curves { iters: settings.train.iters, prompts: settings.prompts.clone(), ..Curves::default() };
+        let curves = Curves { iters: settings.train.iters, prompts: settings.prompts.clone(), ..Curves::default() };
         *self.curves.borrow_mut() = curves;
         for id in ["train-warnings", "samples", "loss-rows"] {
             dom::clear(&element(id));
@@ -193,7 +192,12 @@ impl TrainView {
         );
         let speed = smooth_points(&curves.speed);
         let rate = chart::last(&curves.rate);
-        chart::draw("rate-chart", &format!("Learning rate, now {rate}"), steps, &[line("rate", &curves.rate, true, false)]);
+        chart::draw(
+            "rate-chart",
+            &format!("Learning rate, now {rate}"),
+            steps,
+            &[line("rate", &curves.rate, true, false)],
+        );
         let label = format!("Tokens a second, now {}", chart::last(&speed));
         chart::draw("speed-chart", &label, steps, &[line("speed", &speed, true, false)]);
         set_text("rate-note", if curves.rate.is_empty() { "" } else { &rate });
