@@ -109,6 +109,9 @@ pub fn run() {
 impl Page {
     /// Takes in what the worker tells.
     fn hear(self: &Rc<Self>, event: Event, attached: Vec<JsValue>) {
+        let before = (self.run.get(), self.has_adapter.get());
+        // Of these come many a second, and they change no button.
+        let is_frequent = matches!(event, Event::Training(_) | Event::Norms { .. } | Event::Sample { .. });
         match event {
             Event::Started(report) => {
                 device::set(&report);
@@ -184,7 +187,11 @@ impl Page {
                 device::broken(&message, cause);
             }
         }
-        self.update();
+        if is_frequent && before == (self.run.get(), self.has_adapter.get()) {
+            self.update_status();
+        } else {
+            self.update();
+        }
     }
 
     fn progress(&self, what: &str, done: u64, total: u64) {
@@ -315,6 +322,12 @@ impl Page {
         dom::enable("adapter-form", is_idle && self.has_model.get());
         dom::enable("download", is_idle && self.has_adapter.get());
         self.talk.set(self.has_model.get() && !self.is_broken.get(), self.has_adapter.get());
+        show("to-talk", is_idle && self.has_adapter.get());
+        set_text("train", if self.has_adapter.get() { "Train again" } else { "Train" });
+        self.update_status();
+    }
+
+    fn update_status(&self) {
         let (step, iters) = self.steps.get();
         dom::progress("run-progress", step as f64, iters.max(1) as f64);
         set_text("status", &self.status());

@@ -29,12 +29,39 @@ struct Curves {
     matrices: Vec<MatrixNorms>,
 }
 
-/// The view of a run. It is drawn at most once a frame.
+impl Curves {
+    /// Steps in all, or done where those are more.
+    fn steps(&self) -> usize {
+        self.iters.max(self.loss.last().map_or(0, |point| point.0 as usize))
+    }
+
+    /// Seconds left, from the time of the last steps.
+    fn seconds_left(&self, step: f64) -> Option<f64> {
+        let (first, last) = (self.times.first()?, self.times.last()?);
+        let each = (last - first) / 1e3 / (self.times.len() - 1).max(1) as f64;
+        (last > first).then_some(each * (self.iters as f64 - step).max(0.0))
+    }
+}
+
+/// What is drawn on its own: one of them a frame, so that none is long.
+const PARTS: [fn(&TrainView); 5] = [
+    |view| view.draw_loss(),
+    |view| view.draw_tiles(),
+    |view| view.draw_rate(),
+    |view| view.draw_speed(),
+    |view| view.draw_heat(),
+];
+/// The last of them.
+const HEAT: usize = PARTS.len() - 1;
+
+/// The view of a run.
 #[derive(Default)]
 pub struct TrainView {
     curves: RefCell<Curves>,
-    is_stale: Cell<bool>,
-    is_heat_stale: Cell<bool>,
+    /// Whether each of [`PARTS`] is to be drawn.
+    is_stale: [Cell<bool>; PARTS.len()],
+    /// Which of them is looked at next.
+    turn: Cell<usize>,
 }
 
 impl TrainView {
@@ -56,7 +83,7 @@ impl TrainView {
 
     /// Something is to be drawn in the next frame.
     pub fn stale(&self) {
-        self.is_stale.set(true);
+        self.is_stale[..HEAT].iter().for_each(|is_stale| is_stale.set(true));
     }
 
     /// Takes in what a run tells. Returns how many steps are done, where a step was.
@@ -92,7 +119,7 @@ impl TrainView {
                 }
             }
             TrainEvent::Test(report) => {
-                set_text("loss-note", &format!("Loss on the test rows: {}.", compact(report.loss)));
+                self.note(&format!("Loss on the test rows: {}.", compact(report.loss)));
             }
             TrainEvent::Resume { step, notes } => {
                 set_text("loss-note", &format!("Goes on after step {step}. {}", notes.join("; ")));
@@ -112,17 +139,22 @@ impl TrainView {
                 let early = if *stopped_early { ", as validation no longer gained" } else { "" };
                 let best = best.map(|best| format!(" Best validation {} at step {}.", compact(best.loss), best.step));
                 let text = format!("{} in {}{early}.", write::plural(*steps, "step"), write::duration(*seconds));
-                let old = element("loss-note").text_content().unwrap_or_default();
-                set_text("loss-note", &format!("{text}{} {old}", best.unwrap_or_default()));
+                self.note(&format!("{text}{}", best.unwrap_or_default()));
             }
         }
         None
     }
 
+    /// Adds to what is said below the chart.
+    fn note(&self, text: &str) {
+        let old = element("loss-note").text_content().unwrap_or_default();
+        set_text("loss-note", format!("{old} {text}").trim());
+    }
+
     /// Takes in the norms of what is learned.
     pub fn set_norms(&self, matrices: Vec<MatrixNorms>) {
         self.curves.borrow_mut().matrices = matrices;
-        self.is_heat_stale.set(true);
+        self.is_stale[HEAT].set(true);
     }
 
     /// Shows an answer given at `step`.
@@ -154,54 +186,57 @@ impl TrainView {
         set_text("samples-state", &format!("step {step}"));
     }
 
-    /// Draws what has changed; to be called once a frame.
+    /// Draws one part that has changed; to be called once a frame.
     pub fn draw(&self) {
-        if self.is_stale.take() {
-            self.draw_charts();
-            self.draw_tiles();
-        }
-        if self.is_heat_stale.take() {
-            let curves = self.curves.borrow();
-            heat::draw(&curves.matrices);
-            if !element("heat-table").hidden() {
-                heat::fill_table(&curves.matrices);
+        for _ in 0..PARTS.len() {
+            let turn = self.turn.get();
+            self.turn.set((turn + 1) % PARTS.len());
+            if self.is_stale[turn].take() {
+                return PARTS[turn](self);
             }
         }
     }
 
-    fn draw_charts(&self) {
+    fn draw_heat(&self) {
         let curves = self.curves.borrow();
-        let steps = curves.iters.max(curves.loss.last().map_or(0, |point| point.0 as usize));
+        heat::draw(&curves.matrices);
+        if !element("heat-table").hidden() {
+            heat::fill_table(&curves.matrices);
+        }
+    }
+
+    fn draw_loss(&self) {
+        let curves = self.curves.borrow();
         let smoothed = smooth_points(&curves.loss);
-        let line = |class, points, is_area, has_dots| Line { class, points, is_area, has_dots };
         let label = match (curves.loss.first(), smoothed.last()) {
             (Some(first), Some(last)) => {
                 format!("Loss from {} to {} in {} steps", compact(first.1), compact(last.1), last.0)
             }
             _ => "Loss: no steps yet".into(),
         };
-        chart::draw(
-            "loss-chart",
-            &label,
-            steps,
-            &[
-                line("train raw", &curves.loss, false, false),
-                line("valid", &curves.validation, false, true),
-                line("train", &smoothed, false, false),
-            ],
-        );
-        let speed = smooth_points(&curves.speed);
-        let rate = chart::last(&curves.rate);
-        chart::draw(
-            "rate-chart",
-            &format!("Learning rate, now {rate}"),
-            steps,
-            &[line("rate", &curves.rate, true, false)],
-        );
-        let label = format!("Tokens a second, now {}", chart::last(&speed));
-        chart::draw("speed-chart", &label, steps, &[line("speed", &speed, true, false)]);
-        set_text("rate-note", if curves.rate.is_empty() { "" } else { &rate });
-        set_text("speed-note", &if speed.is_empty() { String::new() } else { chart::last(&speed) });
+        let lines = [
+            Line { class: "train raw", points: &curves.loss, is_area: false, has_dots: false },
+            Line { class: "valid", points: &curves.validation, is_area: false, has_dots: true },
+            Line { class: "train", points: &smoothed, is_area: false, has_dots: false },
+        ];
+        chart::draw("loss-chart", &label, curves.steps(), &lines);
+    }
+
+    fn draw_rate(&self) {
+        let curves = self.curves.borrow();
+        let now = chart::last(&curves.rate);
+        let line = Line { class: "rate", points: &curves.rate, is_area: true, has_dots: false };
+        chart::draw("rate-chart", &format!("Learning rate, now {now}"), curves.steps(), &[line]);
+        set_text("rate-note", if curves.rate.is_empty() { "" } else { &now });
+    }
+
+    fn draw_speed(&self) {
+        let curves = self.curves.borrow();
+        let smoothed = smooth_points(&curves.speed);
+        let now = chart::last(&smoothed);
+        let line = Line { class: "speed", points: &smoothed, is_area: true, has_dots: false };
+        chart::draw("speed-chart", &format!("Tokens a second, now {now}"), curves.steps(), &[line]);
+        set_text("speed-note", if smoothed.is_empty() { "" } else { &now });
     }
 
     fn draw_tiles(&self) {
@@ -211,13 +246,7 @@ impl TrainView {
         set_text("tile-loss", &chart::last(&smooth_points(&curves.loss)));
         set_text("tile-validation", &chart::last(&curves.validation));
         set_text("tile-speed", &chart::last(&smooth_points(&curves.speed)));
-        set_text("tile-left", &self.left_of(&curves, step).map_or("–".into(), write::duration));
-    }
-
-    fn left_of(&self, curves: &Curves, step: f64) -> Option<f64> {
-        let (first, last) = (curves.times.first()?, curves.times.last()?);
-        let each = (last - first) / 1e3 / (curves.times.len() - 1).max(1) as f64;
-        (last > first).then_some(each * (curves.iters as f64 - step).max(0.0))
+        set_text("tile-left", &curves.seconds_left(step).map_or("–".into(), write::duration));
     }
 
     /// Fills the table of losses.
