@@ -28,6 +28,10 @@ pub fn draw(id: &str, label: &str, steps: usize, lines: &[Line<'_>]) {
     if width < 60.0 || height < 40.0 {
         return;
     }
+    if lines.iter().all(|line| line.points.is_empty()) {
+        dom::clear(&figure);
+        return add(&figure, &dom::new("p", "nothing", "Nothing yet"));
+    }
     let [left, right, top, bottom] = ROOM;
     let (inner, tall) = (width - left - right, height - top - bottom);
     let values = lines.iter().flat_map(|line| line.points).map(|point| point.1);

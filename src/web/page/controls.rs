@@ -46,8 +46,9 @@ fn connect_run(page: &Rc<Page>) {
     });
     press(page, "resume", |page| page.link.send(&Request::Resume));
     press(page, "stop", |page| {
-        page.run.set(Run::Stopping);
-        page.link.send(&Request::Stop);
+        if page.run.replace(Run::Stopping) != Run::Stopping {
+            page.link.send(&Request::Stop);
+        }
         page.update();
     });
     press(page, "continue", |page| page.go_on());

@@ -59,7 +59,7 @@ impl DataView {
     /// The data was read.
     pub fn set(&self, data: &DataReport) {
         set_text("data-error", "");
-        set_text("data-state", "read");
+        set_text("data-state", "");
         set_text("data-name", &data.name);
         let [train, valid, test] = data.rows;
         let mut facts = vec![format!("{} to learn from", write::plural(train, "row"))];

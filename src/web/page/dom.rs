@@ -134,6 +134,17 @@ pub fn progress(id: &str, done: f64, total: f64) {
     }
 }
 
+/// Where the focused element was just hidden, the first of `ids` that is shown takes over.
+pub fn keep_focus(ids: &[&str]) {
+    let focused = document().active_element().and_then(|element| element.dyn_into::<HtmlElement>().ok());
+    if focused.is_some_and(|focused| focused.hidden())
+        && let Some(next) = ids.iter().map(|id| element(id)).find(|next| !next.hidden())
+    {
+        // An element that cannot be focused leaves the focus where it is.
+        _ = next.focus();
+    }
+}
+
 /// Says something to those who do not see the page.
 pub fn announce(text: &str) {
     set_text("live", text);

@@ -23,7 +23,7 @@ mod train;
 mod write;
 
 use crate::train::TrainEvent;
-use crate::web::protocol::{DataSource, Event, ModelSource, PlanReport, Request, Settings};
+use crate::web::protocol::{DataSource, Event, PlanReport, Request, Settings};
 use dom::{announce, set_text, show};
 use gloo::timers::callback::Timeout;
 use std::cell::{Cell, RefCell};
@@ -115,7 +115,7 @@ impl Page {
         match event {
             Event::Started(report) => {
                 device::set(&report);
-                self.model.open(ModelSource::Demo, Vec::new());
+                self.model.reopen();
             }
             Event::Stored { models, used, quota } => self.model.set_stored(&models, used, quota),
             Event::Unfinished(run) => {
@@ -314,15 +314,15 @@ impl Page {
         show("pause", run == Run::Training);
         show("resume", run == Run::Paused);
         show("stop", run != Run::None);
-        dom::enable("stop", run != Run::Stopping);
         dom::enable("model-form", is_idle);
         dom::enable("data-form", is_idle && self.has_model.get());
-        dom::enable("continue", is_idle && self.has_model.get());
+        dom::enable("continue", is_idle);
         self.settings.enable(is_idle && self.has_model.get());
         dom::enable("adapter-form", is_idle && self.has_model.get());
         dom::enable("download", is_idle && self.has_adapter.get());
         self.talk.set(self.has_model.get() && !self.is_broken.get(), self.has_adapter.get());
         show("to-talk", is_idle && self.has_adapter.get());
+        dom::keep_focus(&["pause", "resume", "to-talk", "train"]);
         set_text("train", if self.has_adapter.get() { "Train again" } else { "Train" });
         self.update_status();
     }

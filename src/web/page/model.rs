@@ -4,7 +4,7 @@ use super::dom::{self, add, element, set_text};
 use super::link::Link;
 use super::write;
 use crate::web::protocol::{ModelReport, ModelSource, Request, StoredModel};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::JsValue;
 
@@ -12,12 +12,18 @@ use wasm_bindgen::JsValue;
 pub struct ModelView {
     link: Rc<Link>,
     has_asked_to_persist: Cell<bool>,
+    /// What was asked for last, and what is open.
+    asked: RefCell<Option<Opened>>,
+    opened: RefCell<Option<Opened>>,
 }
+
+/// Where a model comes from, with its files.
+type Opened = (ModelSource, Vec<web_sys::File>);
 
 impl ModelView {
     /// Nothing is open yet.
     pub fn new(link: Rc<Link>) -> Self {
-        Self { link, has_asked_to_persist: Cell::new(false) }
+        Self { link, has_asked_to_persist: Cell::new(false), asked: RefCell::default(), opened: RefCell::default() }
     }
 
     /// Asks for a model, with its files where it comes from the disk.
@@ -27,7 +33,15 @@ impl ModelView {
         if matches!(source, ModelSource::Hub { .. }) {
             self.persist();
         }
-        self.link.send_with(&Request::OpenModel { source }, files.into_iter().map(JsValue::from));
+        let request = Request::OpenModel { source: source.clone() };
+        self.link.send_with(&request, files.iter().map(JsValue::from));
+        *self.asked.borrow_mut() = Some((source, files));
+    }
+
+    /// Asks for the model that was open when the last worker ended, or the bundled one.
+    pub fn reopen(&self) {
+        let (source, files) = self.opened.take().unwrap_or((ModelSource::Demo, Vec::new()));
+        self.open(source, files);
     }
 
     /// Opens what the user's disk holds; of a folder only what lies directly in it.
@@ -76,7 +90,10 @@ impl ModelView {
             write::bytes(model.device_bytes),
         );
         set_text("model-facts", &facts);
-        set_text("model-state", "open");
+        set_text("model-state", "");
+        if let Some(asked) = self.asked.take() {
+            *self.opened.borrow_mut() = Some(asked);
+        }
         set_text("model-error", "");
         self.end_progress();
     }
