@@ -1,4 +1,4 @@
-// The page itself is web.js, made from src/bin/web.rs.
+// Loads the page's program, src/bin/web.rs.
 import init from "./web.js";
 
 await init();

@@ -3,6 +3,7 @@
 #[cfg(target_family = "wasm")]
 fn main() {
     diablo::web::run_constructors();
+    diablo::web::page::run();
 }
 
 #[cfg(not(target_family = "wasm"))]

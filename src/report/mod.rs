@@ -8,13 +8,13 @@
 //! - `escape`: text of others in HTML
 //! - `terminal`: the curve in the terminal
 
-mod axis;
+pub(crate) mod axis;
 mod charts;
-mod color;
+pub(crate) mod color;
 mod escape;
 mod heatmap;
 mod html;
-mod series;
+pub(crate) mod series;
 #[cfg(not(target_family = "wasm"))]
 mod terminal;
 #[cfg(test)]

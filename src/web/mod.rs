@@ -13,6 +13,8 @@ pub mod checkpoints;
 pub mod files;
 #[cfg(target_family = "wasm")]
 pub mod hub;
+#[cfg(target_family = "wasm")]
+pub mod page;
 pub mod protocol;
 
 #[cfg(target_family = "wasm")]
