@@ -2,6 +2,7 @@
 //!
 //! - [`protocol`]: what they say to each other
 //! - `page`: what is drawn; knows the protocol only
+//! - `write`: numbers for people
 //! - `worker`: holds device, model, data and run
 //! - `files`: the browser's origin-private file system
 //! - `hub`: models fetched by name, kept there
@@ -16,6 +17,8 @@ pub mod hub;
 #[cfg(target_family = "wasm")]
 pub mod page;
 pub mod protocol;
+#[cfg(any(target_family = "wasm", test))]
+mod write;
 
 #[cfg(target_family = "wasm")]
 mod smoke;

@@ -88,6 +88,14 @@ fn write(drawing: &Element, anchor: &str, x: f64, y: f64, text: &str) {
     add(drawing, &element);
 }
 
+/// How far along the steps of the figure with this id something is that is `x` from the left of the window, from 0 to 1.
+pub fn share(id: &str, x: f64) -> f64 {
+    let figure = element(id);
+    let [left, right, ..] = ROOM;
+    let inner = f64::from(figure.client_width()) - left - right;
+    ((x - figure.get_bounding_client_rect().left() - left) / inner.max(1.0)).clamp(0.0, 1.0)
+}
+
 /// "2.431", or a dash where there is no point.
 pub fn last(points: &[Point]) -> String {
     points.last().map_or("–".into(), |point| compact(point.1))

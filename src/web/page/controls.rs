@@ -58,6 +58,13 @@ fn connect_run(page: &Rc<Page>) {
         page.link.send(&Request::Discard);
     });
     press(page, "restart", |page| page.restart());
+    let pointed = page.clone();
+    on(&element("loss-chart"), "pointermove", move |event| {
+        let x = event.dyn_ref::<web_sys::PointerEvent>().map(|pointer| f64::from(pointer.client_x()));
+        pointed.train.point_at(x);
+    });
+    let left = page.clone();
+    on(&element("loss-chart"), "pointerleave", move |_| left.train.point_at(None));
     let table = page.clone();
     dom::toggle("loss-table-toggle", "loss-table", move || table.train.fill_table());
     let table = page.clone();
@@ -159,9 +166,12 @@ fn connect_page(page: &Rc<Page>) {
     on(&window(), "resize", move |_| resized.train.stale());
 }
 
+/// What is done in a frame; it asks for the next one itself.
+type Frame = Rc<RefCell<Option<Closure<dyn FnMut()>>>>;
+
 /// Draws once a frame, and only what has changed.
 fn draw_every_frame(page: Rc<Page>) {
-    let frame: Rc<RefCell<Option<Closure<dyn FnMut()>>>> = Rc::default();
+    let frame = Frame::default();
     let next = frame.clone();
     *frame.borrow_mut() = Some(Closure::new(move || {
         page.train.draw();
@@ -170,7 +180,7 @@ fn draw_every_frame(page: Rc<Page>) {
     request_frame(&frame);
 }
 
-fn request_frame(frame: &Rc<RefCell<Option<Closure<dyn FnMut()>>>>) {
+fn request_frame(frame: &Frame) {
     if let Some(frame) = frame.borrow().as_ref() {
         // It fails only where there is no window, and no page then.
         _ = window().request_animation_frame(frame.as_ref().unchecked_ref());

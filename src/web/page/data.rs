@@ -2,8 +2,9 @@
 
 use super::dom::{self, add, element, set_text};
 use super::link::Link;
-use super::{settings, write};
+use super::settings;
 use crate::web::protocol::{DataReport, DataSource, PreviewRow, Request};
+use crate::web::write;
 use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::JsValue;
@@ -14,13 +15,18 @@ const TOKENS: usize = 400;
 /// The view of the data. It remembers where the data comes from, for the next model reads it anew.
 pub struct DataView {
     link: Rc<Link>,
-    source: RefCell<Option<(DataSource, Vec<web_sys::File>)>>,
+    source: RefCell<Option<Source>>,
+    /// The last one that could be read.
+    last_good: RefCell<Option<Source>>,
 }
+
+/// Where data comes from, with its files.
+type Source = (DataSource, Vec<web_sys::File>);
 
 impl DataView {
     /// No data yet.
     pub fn new(link: Rc<Link>) -> Self {
-        Self { link, source: RefCell::new(None) }
+        Self { link, source: RefCell::default(), last_good: RefCell::default() }
     }
 
     /// Takes data from `source`; without a model it waits for one.
@@ -58,6 +64,7 @@ impl DataView {
 
     /// The data was read.
     pub fn set(&self, data: &DataReport) {
+        self.last_good.clone_from(&self.source);
         set_text("data-error", "");
         set_text("data-state", "");
         set_text("data-name", &data.name);
@@ -97,6 +104,7 @@ impl DataView {
 
     /// The data could not be read; what was read before still counts.
     pub fn fail(&self, message: &str) {
+        self.source.clone_from(&self.last_good);
         set_text("data-error", message);
         set_text("data-state", "");
         dom::unfold("row-help", true);

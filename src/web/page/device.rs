@@ -1,9 +1,9 @@
 //! The view of the device, and of what keeps the worker from working.
 
 use super::dom::{self, add, announce, element, set_text, show};
-use super::write;
 use crate::report::axis::compact;
 use crate::web::protocol::{Cause, DeviceReport};
+use crate::web::write;
 
 /// Shows what the check gave.
 pub fn set(report: &DeviceReport) {

@@ -134,9 +134,13 @@ pub fn progress(id: &str, done: f64, total: f64) {
     }
 }
 
-/// Where the focused element was just hidden, the first of `ids` that is shown takes over.
-pub fn keep_focus(ids: &[&str]) {
-    let focused = document().active_element().and_then(|element| element.dyn_into::<HtmlElement>().ok());
+/// The element with the focus.
+pub fn focused() -> Option<HtmlElement> {
+    document().active_element().and_then(|element| element.dyn_into().ok())
+}
+
+/// Where `focused` is hidden by now, the first of `ids` that is shown takes the focus over.
+pub fn keep_focus(focused: Option<HtmlElement>, ids: &[&str]) {
     if focused.is_some_and(|focused| focused.hidden())
         && let Some(next) = ids.iter().map(|id| element(id)).find(|next| !next.hidden())
     {

@@ -46,7 +46,7 @@ fn take(page: &Rc<Page>, files: Vec<File>) {
         return;
     }
     if page.is_running() || page.is_broken.get() {
-        return dom::announce("Files are taken when no training runs.");
+        return dom::set_text("data-error", "Files are taken when no training runs: stop it first.");
     }
     if has(&[".zip", "adapter_config.json", "adapter_model.safetensors"]) {
         controls::upload(page, files);

@@ -6,7 +6,6 @@
 //! - `chart`, `heat`: what the run's view draws
 //! - `controls`: what every button does
 //! - `drop`: files dropped anywhere
-//! - `write`: numbers for people
 
 mod chart;
 mod controls;
@@ -20,10 +19,10 @@ mod model;
 mod settings;
 mod talk;
 mod train;
-mod write;
 
 use crate::train::TrainEvent;
 use crate::web::protocol::{DataSource, Event, PlanReport, Request, Settings};
+use crate::web::write;
 use dom::{announce, set_text, show};
 use gloo::timers::callback::Timeout;
 use std::cell::{Cell, RefCell};
@@ -136,10 +135,13 @@ impl Page {
                 announce(&format!("The model {} is open.", report.name));
                 if let Some(settings) = self.running.borrow().as_ref().filter(|_| self.is_running()) {
                     self.settings.fill(settings);
-                } else if self.data.is_chosen() {
-                    self.data.read();
                 } else {
-                    self.data.choose(DataSource::Demo { name: "demo/facts".into() }, Vec::new());
+                    self.forget_run(&report.defaults);
+                    if self.data.is_chosen() {
+                        self.data.read();
+                    } else {
+                        self.data.choose(DataSource::Demo { name: "demo/facts".into() }, Vec::new());
+                    }
                 }
             }
             Event::Data(report) => {
@@ -252,6 +254,14 @@ impl Page {
         self.run.get() != Run::None
     }
 
+    /// Clears what a run with another model has drawn.
+    fn forget_run(&self, settings: &Settings) {
+        self.train.begin(settings);
+        self.train.set_norms(Vec::new());
+        self.steps.set((0, settings.train.iters));
+        set_text("adapter-state", "");
+    }
+
     /// Starts a run with the settings in the fields.
     fn begin(&self) {
         if let Some(settings) = self.settings.read() {
@@ -306,6 +316,7 @@ impl Page {
 
     /// Brings buttons and status to what is the case.
     fn update(&self) {
+        let focused = dom::focused();
         let run = self.run.get();
         let is_ready = self.has_model.get() && self.has_data.get() && !self.is_broken.get();
         let is_idle = run == Run::None && !self.is_broken.get();
@@ -322,7 +333,7 @@ impl Page {
         dom::enable("download", is_idle && self.has_adapter.get());
         self.talk.set(self.has_model.get() && !self.is_broken.get(), self.has_adapter.get());
         show("to-talk", is_idle && self.has_adapter.get());
-        dom::keep_focus(&["pause", "resume", "to-talk", "train"]);
+        dom::keep_focus(focused, &["pause", "resume", "to-talk", "train"]);
         set_text("train", if self.has_adapter.get() { "Train again" } else { "Train" });
         self.update_status();
     }

@@ -1,11 +1,11 @@
 //! The settings of a run: fields, and what they would take.
 
 use super::dom::{self, by_id, element, set_text, show};
-use super::write;
 use crate::adapter::Method;
 use crate::model::Projection;
 use crate::train::{Schedule, TrainConfig};
 use crate::web::protocol::{ModelReport, PlanReport, Settings};
+use crate::web::write;
 use std::cell::RefCell;
 
 /// A newline inside one question, whose list has one a line.

@@ -2,12 +2,13 @@
 
 use super::chart::{self, Line};
 use super::dom::{self, add, announce, element, set_text};
-use super::{heat, write};
+use super::heat;
 use crate::adapter::MatrixNorms;
 use crate::report::axis::{compact, drawable};
 use crate::report::series::{Point, smooth_points};
 use crate::train::TrainEvent;
 use crate::web::protocol::Settings;
+use crate::web::write;
 use std::cell::{Cell, RefCell};
 
 /// Rows of the table, at most; more steps are told by every n-th.
@@ -247,6 +248,21 @@ impl TrainView {
         set_text("tile-validation", &chart::last(&curves.validation));
         set_text("tile-speed", &chart::last(&smooth_points(&curves.speed)));
         set_text("tile-left", &curves.seconds_left(step).map_or("–".into(), write::duration));
+    }
+
+    /// Says what was measured at the step under the pointer, which is `x` from the left of the window; nothing where
+    /// there is none.
+    pub fn point_at(&self, x: Option<f64>) {
+        let curves = self.curves.borrow();
+        let Some(share) = x.map(|x| chart::share("loss-chart", x)) else { return set_text("loss-here", "") };
+        let wanted = share * curves.steps() as f64;
+        let index = curves.loss.partition_point(|point| point.0 < wanted - 0.5);
+        let text = curves.loss.get(index).map(|(step, loss)| {
+            let until = curves.validation.iter().rfind(|point| point.0 <= *step);
+            let validation = until.map(|(at, loss)| format!(", validation {} (step {at})", compact(*loss)));
+            format!("step {step}: loss {}{}", compact(*loss), validation.unwrap_or_default())
+        });
+        set_text("loss-here", &text.unwrap_or_default());
     }
 
     /// Fills the table of losses.

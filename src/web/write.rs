@@ -31,8 +31,8 @@ pub fn duration(seconds: f64) -> String {
         s if !s.is_finite() => "–".into(),
         s if s < 0.1 => format!("{:.0} ms", s * 1e3),
         s if s < 10.0 => format!("{s:.1} s"),
-        s if s < 60.0 => format!("{whole} s"),
-        s if s < 3600.0 => format!("{} min {} s", whole / 60, whole % 60),
+        _ if whole < 60 => format!("{whole} s"),
+        _ if whole < 3600 => format!("{} min {} s", whole / 60, whole % 60),
         _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
     }
 }
@@ -45,4 +45,29 @@ pub fn setting(value: f64) -> String {
 /// "1 row", "3 rows".
 pub fn plural(number: usize, what: &str) -> String {
     format!("{} {what}{}", count(number as u64), if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        assert_eq!([0, 999, 1000, 1_623_744].map(count), ["0", "999", "1,000", "1,623,744"]);
+        assert_eq!(
+            [12, 934_000, 6_494_976, 271_000_000, 5_200_000_000].map(bytes),
+            ["12 B", "934 kB", "6.5 MB", "271 MB", "5.20 GB"]
+        );
+        let times = [0.06, 2.46, 12.4, 59.9, 200.0, 7500.0, f64::NAN].map(duration);
+        assert_eq!(times, ["60 ms", "2.5 s", "12 s", "1 min 0 s", "3 min 20 s", "2 h 5 min", "–"]);
+        assert_eq!([plural(1, "row"), plural(1200, "row")], ["1 row", "1,200 rows"]);
+    }
+
+    #[test]
+    fn a_setting_comes_back_as_it_was() {
+        for value in [0.0, 0.005, 1e-8, 0.999, 1.0, 1e-3, 123_456.75, 3.3e-5] {
+            assert_eq!(setting(value).parse(), Ok(value));
+        }
+        assert_eq!([0.005, 1e-8, 1.0].map(setting), ["0.005", "1e-8", "1"]);
+    }
 }
