@@ -104,25 +104,21 @@ fn describe(id: String, info: &gpu::AdapterInfo, limits: &gpu::Limits) -> Device
 /// If the browser has no WebGPU or gives no adapter.
 #[cfg(target_family = "wasm")]
 pub async fn select(_: Request) -> Result<SelectedDevice> {
-    Ok(select_watched(|_| ()).await?.0)
+    Ok(select_with_limits().await?.0)
 }
 
-/// The browser's GPU, and its limits by name. `lost` hears when the device is lost, and why.
+/// The browser's GPU, and its limits by name.
 ///
 /// # Errors
 /// If the browser has no WebGPU or gives no adapter.
 #[cfg(target_family = "wasm")]
-pub async fn select_watched(lost: impl Fn(String) + Send + 'static) -> Result<(SelectedDevice, Vec<(String, u64)>)> {
+pub async fn select_with_limits() -> Result<(SelectedDevice, Vec<(String, u64)>)> {
     // Few dispatches a submission, and the pages of the default memory configuration: both tried in the browser.
     let (device, setup) = Device::wgpu_options()
         .tasks_max(32)
         .init_with_setup_async()
         .await
         .map_err(|e| Error::Device(format!("this browser gives no WebGPU device: {e}")))?;
-    setup.device.set_device_lost_callback(move |reason, message| {
-        let message = if message.is_empty() { format!("{reason:?}") } else { message };
-        lost(message);
-    });
     let limits = setup.device.limits();
     let info = describe("gpu:0".into(), &setup.adapter.get_info(), &limits);
     let limits = [

@@ -21,8 +21,6 @@ pub mod protocol;
 mod write;
 
 #[cfg(target_family = "wasm")]
-mod smoke;
-#[cfg(target_family = "wasm")]
 pub mod worker;
 
 /// Runs what the linker collected to be run at the start. Called once, first of all.

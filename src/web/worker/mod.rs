@@ -53,11 +53,11 @@ fn receive(inbox: &Inbox, message: &MessageEvent) {
     }
 }
 
-/// A panic, or an error that the GPU layer logs (a shader that is refused goes on silently otherwise), ends the worker.
+/// A panic ends the worker, and so does an error that the GPU layer logs: it goes on as if nothing were wrong.
 fn watch_for_bugs() {
     std::panic::set_hook(Box::new(|info| {
         console_error_panic_hook::hook(info);
-        post_broken(format!("a bug of this program: {info}; reload the page to go on from the last save"), Cause::Bug);
+        tell_broken(&info.to_string());
     }));
     struct Log;
     impl log::Log for Log {
@@ -69,7 +69,7 @@ fn watch_for_bugs() {
             if self.enabled(record.metadata()) {
                 console_log::log(record);
                 if record.level() == log::Level::Error {
-                    post_broken(format!("the GPU refused a kernel: {}", record.args()), Cause::Kernel);
+                    tell_broken(&record.args().to_string());
                 }
             }
         }
@@ -79,6 +79,19 @@ fn watch_for_bugs() {
     if log::set_logger(&Log).is_ok() {
         log::set_max_level(log::LevelFilter::Warn);
     }
+}
+
+/// Says why the worker cannot go on, by what CubeCL logs of a lost device, and panics with at an error of the GPU.
+fn tell_broken(what: &str) {
+    let what = what.lines().collect::<Vec<_>>().join(" ");
+    let (message, cause) = if what.contains("device was lost") || what.contains("DevicePoisoned") {
+        (format!("{what}; training can go on from its last save"), Cause::DeviceLost)
+    } else if what.contains("wgpu error") {
+        (format!("the GPU refused what it was given ({what}); update browser and graphics driver"), Cause::Kernel)
+    } else {
+        (format!("a bug of this program ({what}); start again to go on from the last save"), Cause::Bug)
+    };
+    post_broken(message, cause);
 }
 
 /// Says that the request called `name` failed.

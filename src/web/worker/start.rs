@@ -1,7 +1,6 @@
 //! Starting the device, and checking that it computes what it should.
 
-use super::post::post_broken;
-use crate::device::{Kind, SelectedDevice, select_watched};
+use crate::device::{Kind, SelectedDevice, select_with_limits};
 use crate::error::{Error, Result};
 use crate::selftest::check_kernels;
 use crate::web::protocol::{Cause, DeviceReport};
@@ -21,12 +20,7 @@ const PRODUCTS: usize = 4;
 /// # Errors
 /// If there is none, or a kernel is wrong; the cause goes with it.
 pub async fn start() -> Result<(SelectedDevice, DeviceReport), (Error, Cause)> {
-    let lost = |why: String| {
-        let message =
-            format!("the GPU device was lost ({why}); what was saved is there, and training can go on from it");
-        post_broken(message, Cause::DeviceLost);
-    };
-    let (selected, limits) = select_watched(lost).await.map_err(|e| (e, Cause::NoWebGpu))?;
+    let (selected, limits) = select_with_limits().await.map_err(|e| (e, Cause::NoWebGpu))?;
     let report = check(&selected, limits).await.map_err(|e| (e, Cause::Kernel))?;
     Ok((selected, report))
 }
