@@ -64,7 +64,7 @@ impl DataView {
 
     /// The data was read.
     pub fn set(&self, data: &DataReport) {
-        self.last_good.clone_from(&self.source);
+        self.last_good.replace(self.source.borrow().clone());
         set_text("data-error", "");
         set_text("data-state", "");
         set_text("data-name", &data.name);
@@ -104,7 +104,7 @@ impl DataView {
 
     /// The data could not be read; what was read before still counts.
     pub fn fail(&self, message: &str) {
-        self.source.clone_from(&self.last_good);
+        self.source.replace(self.last_good.borrow().clone());
         set_text("data-error", message);
         set_text("data-state", "");
         dom::unfold("row-help", true);
