@@ -218,7 +218,7 @@ impl Page {
         let was_running = self.is_running();
         self.run.set(Run::None);
         self.has_adapter.set(has_adapter);
-        self.train.stale();
+        self.train.end();
         set_text("train-state", "");
         if was_running && has_adapter {
             set_text("adapter-state", "ready");
