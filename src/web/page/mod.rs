@@ -218,7 +218,7 @@ impl Page {
         let was_running = self.is_running();
         self.run.set(Run::None);
         self.has_adapter.set(has_adapter);
-        self.train.stale();
+        self.train.end();
         set_text("train-state", "");
         if was_running && has_adapter {
             set_text("adapter-state", "ready");
@@ -354,6 +354,9 @@ impl Page {
             Run::Stopping => "Stopping after this step …".into(),
             Run::None if !self.has_model.get() => "Opening the model …".into(),
             Run::None if !self.has_data.get() => "Choose data".into(),
+            Run::None if !dom::element("train-error").text_content().unwrap_or_default().is_empty() => {
+                format!("Ended at step {step} of {iters}: see Train")
+            }
             Run::None if self.has_adapter.get() => "Done: talk to it, take the adapter home".into(),
             Run::None => {
                 let plan = self.plan.borrow();

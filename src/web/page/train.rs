@@ -82,6 +82,12 @@ impl TrainView {
         self.stale();
     }
 
+    /// The run is over: no time is left.
+    pub fn end(&self) {
+        self.curves.borrow_mut().times.clear();
+        self.stale();
+    }
+
     /// Something is to be drawn in the next frame.
     pub fn stale(&self) {
         self.is_stale[..HEAT].iter().for_each(|is_stale| is_stale.set(true));
