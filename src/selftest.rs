@@ -5,7 +5,7 @@
 use crate::adapter::{AdapterConfig, Method};
 use crate::data::Batch;
 use crate::error::Result;
-use crate::kernels::{AdamWStep, Form, adamw, block_matmul, global_norm, linear};
+use crate::kernels::{AdamWStep, Form, adamw, block_matmul, global_norm, linear, matmul, matmul_transposed};
 use crate::model::{Architecture, Model, ModelConfig, Projection};
 use crate::random::Random;
 use crate::train::{Schedule, TrainConfig, Trainer, read};
@@ -63,6 +63,7 @@ async fn check_form(device: &Device, form: Form, checks: &mut Vec<KernelCheck>) 
     compare("block_matmul", read(ours.1).await?, read(twin.1).await?);
     compare("block_matmul_dd", read(ours.2).await?, read(twin.2).await?);
 
+    // A weight without a gradient, then both products of attention.
     for tokens in [tokens, 1] {
         let product = |device: &Device| {
             let x = random_tensor(9, [tokens, n * di], device).autodiff().require_grad();
@@ -71,8 +72,22 @@ async fn check_form(device: &Device, form: Form, checks: &mut Vec<KernelCheck>) 
             (y.inner(), x.grad_remove(&mut grads).expect("every tracked input has a gradient"))
         };
         let (ours, twin) = (product(device), product(&cpu));
-        compare("linear", read(ours.0).await?, read(twin.0).await?);
-        compare("linear", read(ours.1).await?, read(twin.1).await?);
+        compare("matmul", read(ours.0).await?, read(twin.0).await?);
+        compare("matmul", read(ours.1).await?, read(twin.1).await?);
+    }
+    let products = |device: &Device| {
+        let tensor = |seed, shape: [usize; 3]| random_tensor(seed, shape, device).autodiff().require_grad();
+        let (q, k, v) = (tensor(12, [n, tokens, di]), tensor(13, [n, dd, di]), tensor(14, [n, dd, di]));
+        let y = matmul(matmul_transposed(q.clone(), k.clone()), v.clone());
+        let mut grads = (y.clone() * random_tensor(15, [n, tokens, di], device)).sum().backward();
+        let gradients =
+            [q, k, v].map(|input| input.grad_remove(&mut grads).expect("every tracked input has a gradient"));
+        (y.inner(), gradients)
+    };
+    let (ours, twin) = (products(device), products(&cpu));
+    compare("matmul", read(ours.0).await?, read(twin.0).await?);
+    for (ours, twin) in ours.1.into_iter().zip(twin.1) {
+        compare("matmul", read(ours).await?, read(twin).await?);
     }
 
     let optimizer = |device: &Device| {

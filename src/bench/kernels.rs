@@ -5,7 +5,7 @@ use super::{filled, seconds};
 use crate::adapter::{AdapterConfig, slots};
 use crate::error::Result;
 use crate::kernels::block_matmul::BlockMatmul;
-use crate::kernels::linear::FrozenLinear;
+use crate::kernels::matmul::{Multiply, Product};
 use crate::kernels::{AdamWStep, adamw, block_matmul, global_norm, linear};
 use crate::model::{ModelConfig, Projection};
 use burn::backend::Dispatch;
@@ -106,7 +106,7 @@ pub fn measure_kernels(
         let name = format!("T {tokens}, {d_in} to {d_out}");
         measure.add("linear", name.clone(), flop, values, || linear(x.clone(), weight.clone()))?;
         measure.add("linear (to x)", name, flop, values, || {
-            Dispatch::frozen_linear_dx(g.clone().into_dispatch(), weight.clone().into_dispatch())
+            Dispatch::multiply_as(g.clone().into_dispatch(), weight.clone().into_dispatch(), Product::Plain)
         })?;
     }
     let count: usize = slots.iter().map(|slot| slot.len()).sum::<usize>().min(1 << 24);

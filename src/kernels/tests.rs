@@ -1,16 +1,17 @@
 //! Tests that concern every kernel: the files belong together, the WGSL is valid, uniform blocks agree.
 
 use super::launch::{Form, Shader};
-use super::{adamw, block_matmul, global_norm, linear};
+use super::{adamw, block_matmul, global_norm, matmul, matmul::Product};
 use std::mem::offset_of;
 use std::path::Path;
 
 /// Every variant of every shader that a launch can ask for, or at least one of each form and tile.
 fn variants() -> Vec<Shader> {
     let widths = [1, 3, 9, 16, 64, 100];
-    let mut variants: Vec<Shader> = [(true, true), (true, false), (false, true), (false, false)]
-        .map(|(forward, single)| linear::shader(forward, single))
-        .into();
+    let mut variants = Vec::new();
+    for product in [Product::Plain, Product::Rows, Product::Columns] {
+        variants.extend([true, false].map(|single| matmul::shader(product, single)));
+    }
     for form in Form::ALL {
         variants.extend([adamw::shader(form), global_norm::shader(form)]);
         variants.extend(widths.map(|outer| block_matmul::product_shader(form, outer)));
@@ -69,8 +70,9 @@ fn uniform_blocks_are_the_same_in_rust_and_wgsl() {
             fields!(block_matmul::GradientParams: tokens, blocks, d_in, d_out, tokens_per_split, splits, pad0, pad1),
         ),
         (
-            linear::shader(true, false),
-            fields!(linear::Params: tokens, width, depth, x_last, w_last, w_row, w_block, w_step),
+            matmul::shader(Product::Plain, false),
+            fields!(matmul::Params: tokens, width, depth, x_row, x_block, x_step, x_matrix, x_last, w_row, w_block, w_step,
+                w_matrix, w_last, pad0, pad1, pad2),
         ),
         (global_norm::shader(Form::Register), fields!(global_norm::Params: length, stretch, square, root)),
         (

@@ -3,7 +3,7 @@
 use super::cache::{LayerCache, extend};
 use super::{Linear, Projection, RmsNorm, Rotary, Tokens};
 use crate::adapter::LayerAdapters;
-use crate::kernels::causal_softmax;
+use crate::kernels::{causal_softmax, matmul, matmul_transposed};
 use burn::tensor::Tensor;
 
 /// Projections and head counts of one layer's attention.
@@ -55,10 +55,10 @@ impl Attention {
         let query_heads = q.dims()[1];
         let group = query_heads / kv_heads;
         let q = q.reshape([rows, kv_heads, group * length, head_dim]);
-        let scores = q.matmul(k.swap_dims(2, 3)).reshape([rows, query_heads, length, seen]);
+        let scores = matmul_transposed(q, k).reshape([rows, query_heads, length, seen]);
         let weights = causal_softmax(scores, (head_dim as f64).powf(-0.5), seen - length, tokens.starts.clone());
         let weights = weights.reshape([rows, kv_heads, group * length, seen]);
-        let y = weights.matmul(v).reshape([rows, query_heads, length, head_dim]);
+        let y = matmul(weights, v).reshape([rows, query_heads, length, head_dim]);
         let y = y.swap_dims(1, 2).reshape([rows * length, query_heads * head_dim]);
         self.o.forward(y, adapter(Projection::O))
     }

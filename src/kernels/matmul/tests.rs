@@ -1,4 +1,4 @@
-//! `linear` against plain loops in f64, against Burn's matmul, and by finite differences.
+//! `linear` and the batched products against plain loops in f64, against Burn's matmul, and by finite differences.
 
 use super::*;
 use crate::kernels::Form;
@@ -169,11 +169,40 @@ fn an_input_without_a_gradient_gives_a_result_without_one() {
     assert!(!linear(x.autodiff(), weight).is_require_grad());
 }
 
+/// Attention's products: against Burn's matmul on the CPU, with the gradients of both sides.
 #[test]
-#[should_panic(expected = "the weight is frozen")]
-fn a_trained_weight_is_refused() {
-    let [x, weight, _] = Case::new(3, 8, 5).tensors(&Device::flex());
-    linear(x.autodiff(), weight.autodiff().require_grad());
+fn batched_products_agree_with_burns() {
+    type Multiply = fn(Tensor<4>, Tensor<4>) -> Tensor<4>;
+    let (cpu, gpu) = (Device::flex(), gpu());
+    for [batch, heads, m, k, n] in
+        [[1, 1, 1, 1, 1], [2, 3, 1, 8, 5], [2, 2, 18, 8, 6], [1, 3, 33, 12, 17], [2, 1, 48, 32, 20]]
+    {
+        let values = |seed, len| random((m * 100 + k * 10 + n + seed) as u64, batch * heads * len);
+        let (a, b, g) = (values(0, m * k), values(1, k * n), values(2, m * n));
+        // Result and both gradients.
+        let run = |device: &Device, size: [usize; 2], product: Multiply| {
+            let tensor = |values: &[f32], [rows, columns]: [usize; 2]| {
+                Tensor::<4>::from_data(TensorData::new(values.to_vec(), [batch, heads, rows, columns]), device)
+            };
+            let (a, b) = (tensor(&a, [m, k]).autodiff().require_grad(), tensor(&b, size).autodiff().require_grad());
+            let y = product(a.clone(), b.clone());
+            let mut grads = (y.clone() * tensor(&g, [m, n]).autodiff()).sum().backward();
+            let taken = "every tracked input has a gradient";
+            [y.inner(), a.grad_remove(&mut grads).expect(taken), b.grad_remove(&mut grads).expect(taken)]
+        };
+        let both: [([usize; 2], Multiply, Multiply); 2] =
+            [([k, n], matmul, |a, b| a.matmul(b)), ([n, k], matmul_transposed, |a, b| a.matmul(b.swap_dims(2, 3)))];
+        for (size, ours, burns) in both {
+            let expected = run(&cpu, size, burns);
+            for (device, form) in [(&cpu, Form::Register), (&gpu, Form::Register), (&gpu, Form::Workgroup)] {
+                let found = with_form(form, || run(device, size, ours));
+                for (found, expected) in found.into_iter().zip(expected.clone()) {
+                    let found = Tensor::<4>::from_data(found.into_data(), &cpu);
+                    assert_close(found, expected, 1e-5, &format!("{form:?} {batch} x {heads} x {m} x {k} x {n}"));
+                }
+            }
+        }
+    }
 }
 
 /// The tests above must be able to fail: the same comparison catches a shader that leaves out one term of the sum.
@@ -183,15 +212,14 @@ fn a_wrong_shader_is_caught() {
     let case = Case::new(20, 64, 30);
     let [x, weight, _] = case.tensors(&device).map(|tensor| cube(tensor.into_dispatch()));
     for wrong in [false, true] {
-        let mut shader = shader(true, false);
+        let mut shader = shader(Product::Rows, false);
         if wrong {
-            shader.name = "linear_short";
-            let sabotaged =
-                shader.text.replace("var x0 = (t + LANES) * p.depth;", "var x0 = (t + LANES) * p.depth + 1u;");
+            shader.name = "matmul_short";
+            let sabotaged = shader.text.replace("var x0 = id.z", "var x0 = 1u + id.z");
             assert_ne!(sabotaged, shader.text);
             shader.text = Box::leak(sabotaged.into_boxed_str());
         }
-        let y = launch(shader, x.clone(), weight.clone(), true);
+        let y = launch(shader, x.clone(), weight.clone(), Product::Rows);
         let bytes = y.client.read_one(y.handle.clone()).expect("read");
         let values = bytemuck::cast_slice(&bytes)[..case.g.len()].to_vec();
         assert_eq!(distance(values, &case.forward()) > 1e-5, wrong);

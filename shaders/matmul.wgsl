@@ -1,0 +1,179 @@
+// Dense products of a batch of matrices, y = x * w, where either side may be stored turned over. Without TURNED_X a row
+// of x holds the terms of one sum; without TURNED_W a row of w does (the weights of Hugging Face), so that
+// y[t, c] = sum_k x[t, k] * w[c, k]. Turned over, rows follow the sum: x[k, t] and w[k, c].
+// Register form only: a GPU's workgroup form is the matmul of the tensor library.
+
+struct Params {
+    tokens: u32, // rows of the result
+    width: u32, // columns of the result
+    depth: u32, // vectors of four terms in a sum
+    // Of x, in vectors: from one row to the next, from four rows of the result to the next four, from four terms to
+    // the next four, from one matrix of the batch to the next; and the last vector.
+    x_row: u32,
+    x_block: u32,
+    x_step: u32,
+    x_matrix: u32,
+    x_last: u32,
+    // The same of w, with the columns of the result.
+    w_row: u32,
+    w_block: u32,
+    w_step: u32,
+    w_matrix: u32,
+    w_last: u32,
+    pad0: u32,
+    pad1: u32,
+    pad2: u32,
+}
+
+@group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> w: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>; // [batch, tokens, width]
+@group(0) @binding(3) var<uniform> p: Params;
+
+const LANES = vec4<u32>(0u, 1u, 2u, 3u);
+
+// Four terms (rows here) of four rows of the result (columns here). Those past the end are not stored.
+fn tokens(at: vec4<u32>) -> mat4x4<f32> {
+    let i = min(at, vec4<u32>(p.x_last));
+    let rows = mat4x4<f32>(x[i.x], x[i.y], x[i.z], x[i.w]);
+    //#if TURNED_X
+    return transpose(rows);
+    //#else
+    return rows;
+    //#end
+}
+
+// Four columns of the result (rows here) by four terms (columns here). Columns past the end are not stored, and terms
+// past the end meet a zero in x.
+fn weights(at: vec4<u32>) -> mat4x4<f32> {
+    let i = min(at, vec4<u32>(p.w_last));
+    let rows = mat4x4<f32>(w[i.x], w[i.y], w[i.z], w[i.w]);
+    //#if TURNED_W
+    return rows;
+    //#else
+    return transpose(rows);
+    //#end
+}
+
+fn store(matrix: u32, t: u32, c: u32, sums: vec4<f32>) {
+    if (t >= p.tokens) {
+        return;
+    }
+    let at = (matrix * p.tokens + t) * p.width + c;
+    for (var j = 0u; j < 4u; j++) {
+        if (c + j < p.width) {
+            y[at + j] = sums[j];
+        }
+    }
+}
+
+//#if SINGLE
+// One invocation for each four columns of the only row, as in generating; x is not turned over.
+@compute @workgroup_size({{ WG_X }}, {{ WG_Y }}, 1)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    if (id.x * 4u >= p.width) {
+        return;
+    }
+    let x0 = id.z * p.x_matrix;
+    var w0 = id.z * p.w_matrix + LANES * p.w_row + id.x * p.w_block;
+    var sums = vec4<f32>(0.0);
+    for (var k = 0u; k < p.depth; k++) {
+        sums += weights(w0) * x[x0 + k];
+        w0 += p.w_step;
+    }
+    store(id.z, 0u, id.x * 4u, sums);
+}
+//#else
+fn store_four(matrix: u32, t: u32, c: u32, sums: mat4x4<f32>) {
+    store(matrix, t, c, sums[0]);
+    store(matrix, t + 1u, c, sums[1]);
+    store(matrix, t + 2u, c, sums[2]);
+    store(matrix, t + 3u, c, sums[3]);
+}
+
+// One invocation for each 16 x 16 tile of the result, as 4 x 4 matrices; four terms of the sum at a time. Where a
+// processor poses as a GPU a load costs a dozen multiplications, so a wide tile wins although its sums do not fit
+// into registers.
+@compute @workgroup_size({{ WG_X }}, {{ WG_Y }}, 1)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let c = id.x * 16u;
+    let t = id.y * 16u;
+    if (c >= p.width || t >= p.tokens) {
+        return;
+    }
+    var x0 = id.z * p.x_matrix + LANES * p.x_row + t / 4u * p.x_block;
+    var x1 = x0 + p.x_block;
+    var x2 = x1 + p.x_block;
+    var x3 = x2 + p.x_block;
+    var w0 = id.z * p.w_matrix + LANES * p.w_row + c / 4u * p.w_block;
+    var w1 = w0 + p.w_block;
+    var w2 = w1 + p.w_block;
+    var w3 = w2 + p.w_block;
+    var sum00 = mat4x4<f32>();
+    var sum01 = mat4x4<f32>();
+    var sum02 = mat4x4<f32>();
+    var sum03 = mat4x4<f32>();
+    var sum10 = mat4x4<f32>();
+    var sum11 = mat4x4<f32>();
+    var sum12 = mat4x4<f32>();
+    var sum13 = mat4x4<f32>();
+    var sum20 = mat4x4<f32>();
+    var sum21 = mat4x4<f32>();
+    var sum22 = mat4x4<f32>();
+    var sum23 = mat4x4<f32>();
+    var sum30 = mat4x4<f32>();
+    var sum31 = mat4x4<f32>();
+    var sum32 = mat4x4<f32>();
+    var sum33 = mat4x4<f32>();
+    for (var k = 0u; k < p.depth; k++) {
+        let a0 = tokens(x0);
+        let a1 = tokens(x1);
+        let a2 = tokens(x2);
+        let a3 = tokens(x3);
+        let b0 = weights(w0);
+        sum00 += b0 * a0;
+        sum10 += b0 * a1;
+        sum20 += b0 * a2;
+        sum30 += b0 * a3;
+        let b1 = weights(w1);
+        sum01 += b1 * a0;
+        sum11 += b1 * a1;
+        sum21 += b1 * a2;
+        sum31 += b1 * a3;
+        let b2 = weights(w2);
+        sum02 += b2 * a0;
+        sum12 += b2 * a1;
+        sum22 += b2 * a2;
+        sum32 += b2 * a3;
+        let b3 = weights(w3);
+        sum03 += b3 * a0;
+        sum13 += b3 * a1;
+        sum23 += b3 * a2;
+        sum33 += b3 * a3;
+        x0 += p.x_step;
+        x1 += p.x_step;
+        x2 += p.x_step;
+        x3 += p.x_step;
+        w0 += p.w_step;
+        w1 += p.w_step;
+        w2 += p.w_step;
+        w3 += p.w_step;
+    }
+    store_four(id.z, t, c, sum00);
+    store_four(id.z, t, c + 4u, sum01);
+    store_four(id.z, t, c + 8u, sum02);
+    store_four(id.z, t, c + 12u, sum03);
+    store_four(id.z, t + 4u, c, sum10);
+    store_four(id.z, t + 4u, c + 4u, sum11);
+    store_four(id.z, t + 4u, c + 8u, sum12);
+    store_four(id.z, t + 4u, c + 12u, sum13);
+    store_four(id.z, t + 8u, c, sum20);
+    store_four(id.z, t + 8u, c + 4u, sum21);
+    store_four(id.z, t + 8u, c + 8u, sum22);
+    store_four(id.z, t + 8u, c + 12u, sum23);
+    store_four(id.z, t + 12u, c, sum30);
+    store_four(id.z, t + 12u, c + 4u, sum31);
+    store_four(id.z, t + 12u, c + 8u, sum32);
+    store_four(id.z, t + 12u, c + 12u, sum33);
+}
+//#end

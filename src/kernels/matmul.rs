@@ -1,0 +1,275 @@
+//! `matmul`: dense products of matrices, one or a batch of them, and their gradients.
+//!
+//! On the CPU and on real GPUs they are Burn's matmul, which is good there. Where a processor poses as a GPU it is not:
+//! its tiles meet at barriers, which cost more there than the sums between them, so that form is a shader of our own.
+
+use super::launch::{Form, Shader, contiguous, empty_like};
+use burn::backend::{
+    Autodiff, Backend, Dispatch, TensorMetadata,
+    autodiff::{
+        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+        grads::Gradients,
+        ops::{Backward, Ops, OpsKind},
+    },
+    backend_extension,
+    flex::Flex,
+    ops::FloatTensorOps,
+    tensor::FloatTensor,
+    wgpu::{CubeBackend, CubeTensor},
+};
+use burn::tensor::{Shape, Tensor, ops::PadMode};
+
+#[cfg(test)]
+mod tests;
+
+/// `x·Wᵀ`, `[tokens, out]` from `x: [tokens, in]` and `weight: [out, in]` as Hugging Face stores it, all f32.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    multiply(x, weight, Product::Rows)
+}
+
+/// `a·b` for every matrix of a batch: `[.., m, k]` and `[.., k, n]` to `[.., m, n]`, all f32.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn matmul<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
+    multiply(a, b, Product::Plain)
+}
+
+/// `a·bᵀ` for every matrix of a batch: `[.., m, k]` and `[.., n, k]` to `[.., m, n]`, all f32.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn matmul_transposed<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
+    multiply(a, b, Product::Rows)
+}
+
+fn multiply<const D: usize>(a: Tensor<D>, b: Tensor<D>, product: Product) -> Tensor<D> {
+    let (left, right) = (a.dims(), b.dims());
+    let [_, k] = product.left(left[D - 2], left[D - 1]);
+    let [inner, _] = product.right(right[D - 2], right[D - 1]);
+    assert!(left[..D - 2] == right[..D - 2] && k == inner, "matmul: {left:?} and {right:?}, {product:?}");
+    Tensor::from_dispatch(Dispatch::multiply_as(a.into_dispatch(), b.into_dispatch(), product))
+}
+
+/// Which of the two matrices is transposed in a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Product {
+    /// `a·b`.
+    Plain,
+    /// `a·bᵀ`: rows times rows.
+    Rows,
+    /// `aᵀ·b`: columns times columns.
+    Columns,
+}
+
+impl Product {
+    /// Rows of the result and terms of a sum, from the size of the left matrix.
+    fn left(self, rows: usize, columns: usize) -> [usize; 2] {
+        if self == Self::Columns { [columns, rows] } else { [rows, columns] }
+    }
+
+    /// Terms of a sum and columns of the result, from the size of the right matrix.
+    fn right(self, rows: usize, columns: usize) -> [usize; 2] {
+        if self == Self::Rows { [columns, rows] } else { [rows, columns] }
+    }
+}
+
+/// Dense products, on primitives.
+#[backend_extension(Autodiff, Cube, Flex)]
+pub trait Multiply: Backend {
+    /// The product of the last two dimensions; the others are the same in both.
+    fn multiply_as(a: FloatTensor<Self>, b: FloatTensor<Self>, product: Product) -> FloatTensor<Self>;
+}
+
+impl<B: Multiply, C: CheckpointStrategy> Multiply for Autodiff<B, C> {
+    fn multiply_as(a: FloatTensor<Self>, b: FloatTensor<Self>, product: Product) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct MultiplyBackward;
+
+        impl<B: Multiply> Backward<B, 2> for MultiplyBackward {
+            /// Both sides, each kept only where the other one's gradient asks for it.
+            type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>, Product);
+
+            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let [node_a, node_b] = ops.parents;
+                let (a, b, product) = ops.state;
+                let g = grads.consume::<B>(&ops.node);
+                if let (Some(node), Some(b)) = (node_a, b) {
+                    let da = match product {
+                        Product::Plain => B::multiply_as(g.clone(), b, Product::Rows),
+                        Product::Rows => B::multiply_as(g.clone(), b, Product::Plain),
+                        Product::Columns => B::multiply_as(b, g.clone(), Product::Rows),
+                    };
+                    grads.register::<B>(node.id, da);
+                }
+                if let (Some(node), Some(a)) = (node_b, a) {
+                    let db = match product {
+                        Product::Plain => B::multiply_as(a, g, Product::Columns),
+                        Product::Rows => B::multiply_as(g, a, Product::Columns),
+                        Product::Columns => B::multiply_as(a, g, Product::Plain),
+                    };
+                    grads.register::<B>(node.id, db);
+                }
+            }
+        }
+
+        let (a_tracked, b_tracked) = (a.is_tracked(), b.is_tracked());
+        match MultiplyBackward.prepare::<C>([a.node(), b.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let (a, b) = (a.into_primitive(), b.into_primitive());
+                let state = (b_tracked.then(|| a.clone()), a_tracked.then(|| b.clone()), product);
+                prep.finish(state, B::multiply_as(a, b, product))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::multiply_as(a.into_primitive(), b.into_primitive(), product)),
+        }
+    }
+}
+
+/// The product through Burn.
+fn composed<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>, product: Product) -> FloatTensor<B> {
+    let turned = |tensor: FloatTensor<B>| {
+        let rank = tensor.shape().num_dims();
+        B::float_swap_dims(tensor, rank - 2, rank - 1)
+    };
+    match product {
+        Product::Plain => B::float_matmul(a, b),
+        Product::Rows => B::float_matmul(a, turned(b)),
+        Product::Columns => B::float_matmul(turned(a), b),
+    }
+}
+
+impl Multiply for Flex {
+    fn multiply_as(a: FloatTensor<Self>, b: FloatTensor<Self>, product: Product) -> FloatTensor<Self> {
+        composed::<Self>(a, b, product)
+    }
+}
+
+impl Multiply for CubeBackend {
+    fn multiply_as(a: FloatTensor<Self>, b: FloatTensor<Self>, product: Product) -> FloatTensor<Self> {
+        match Form::of(&a.client) {
+            Form::Register => {
+                let [rows, columns] = matrix_size(&a);
+                launch(shader(product, product.left(rows, columns)[0] == 1), a, b, product)
+            }
+            Form::Workgroup => composed::<Self>(a, b, product),
+        }
+    }
+}
+
+/// Uniform block of `matmul.wgsl`; vectors are of four values.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct Params {
+    /// Rows of the result.
+    pub tokens: u32,
+    /// Columns of the result.
+    pub width: u32,
+    /// Vectors of terms in a sum.
+    pub depth: u32,
+    /// Of the left side, in vectors: from row to row, from four rows of the result to the next four, from four terms
+    /// to the next four, from matrix to matrix; and the last vector.
+    pub x_row: u32,
+    pub x_block: u32,
+    pub x_step: u32,
+    pub x_matrix: u32,
+    pub x_last: u32,
+    /// The same of the right side, with the columns of the result.
+    pub w_row: u32,
+    pub w_block: u32,
+    pub w_step: u32,
+    pub w_matrix: u32,
+    pub w_last: u32,
+    pub pad0: u32,
+    pub pad1: u32,
+    pub pad2: u32,
+}
+
+/// Side of an invocation's tile, and columns it takes of a single row.
+const TILE: u32 = 16;
+const SINGLE: u32 = 4;
+
+/// `matmul.wgsl` for `product`; `single` where the result has one row (not for [`Product::Columns`]).
+pub(crate) fn shader(product: Product, single: bool) -> Shader {
+    let text = include_str!("../../shaders/matmul.wgsl");
+    let constants = vec![
+        ("TURNED_X", u32::from(product == Product::Columns)),
+        ("TURNED_W", u32::from(product != Product::Rows)),
+        ("SINGLE", u32::from(single && product != Product::Columns)),
+    ];
+    Shader { name: "matmul", text, form: Form::Register, constants, workgroup: [16, 1, 1] }
+}
+
+/// A side of the product, `[batch, rows, columns]` with columns a multiple of four.
+struct Side {
+    tensor: CubeTensor,
+    row: u32,
+    block: u32,
+    step: u32,
+    matrix: u32,
+    last: u32,
+}
+
+impl Side {
+    /// `turned`: rows follow the terms of a sum. Where `zeros`, missing terms of it are zeros; else they may be anything.
+    fn new(tensor: CubeTensor, batch: usize, turned: bool, zeros: bool) -> Self {
+        let [rows, columns] = matrix_size(&tensor);
+        let tensor = CubeBackend::float_reshape(tensor, Shape::from([batch, rows, columns]));
+        let missing = |size: usize| size.next_multiple_of(4) - size;
+        let (below, beside) = (if turned && zeros { missing(rows) } else { 0 }, missing(columns));
+        let tensor = if below + beside == 0 {
+            contiguous(tensor)
+        } else {
+            contiguous(CubeBackend::float_pad(tensor, &[(0, 0), (0, below), (0, beside)], PadMode::Constant(0.0)))
+        };
+        let [_, rows, columns] = tensor.shape().dims::<3>();
+        let row = columns as u32 / 4;
+        let (block, step) = if turned { (1, 4 * row) } else { (4 * row, 1) };
+        let matrix = rows as u32 * row;
+        Self { tensor, row, block, step, matrix, last: (batch as u32 * matrix).saturating_sub(1) }
+    }
+}
+
+/// Rows and columns, the last two dimensions.
+fn matrix_size(tensor: &CubeTensor) -> [usize; 2] {
+    let shape = tensor.shape();
+    let rank = shape.num_dims();
+    [shape[rank - 2], shape[rank - 1]]
+}
+
+/// Runs `shader`, the variant for `product`.
+fn launch(shader: Shader, a: CubeTensor, b: CubeTensor, product: Product) -> CubeTensor {
+    let ([rows_a, columns_a], [rows_b, columns_b]) = (matrix_size(&a), matrix_size(&b));
+    let ([tokens, terms], [_, width]) = (product.left(rows_a, columns_a), product.right(rows_b, columns_b));
+    let mut shape: Vec<usize> = a.shape().iter().copied().collect();
+    let rank = shape.len();
+    let batch = shape[..rank - 2].iter().product();
+    shape[rank - 2..].copy_from_slice(&[tokens, width]);
+    let y = empty_like(&a, Shape::from(shape));
+    let x = Side::new(a, batch, product == Product::Columns, true);
+    let w = Side::new(b, batch, product != Product::Rows, false);
+    let params = Params {
+        tokens: tokens as u32,
+        width: width as u32,
+        depth: terms.div_ceil(4) as u32,
+        x_row: x.row,
+        x_block: x.block,
+        x_step: x.step,
+        x_matrix: x.matrix,
+        x_last: x.last,
+        w_row: w.row,
+        w_block: w.block,
+        w_step: w.step,
+        w_matrix: w.matrix,
+        w_last: w.last,
+        ..Params::default()
+    };
+    let [wx, wy, _] = shader.workgroup;
+    let single = shader.constants.contains(&("SINGLE", 1));
+    let across = params.width.div_ceil(if single { SINGLE } else { TILE }).div_ceil(wx);
+    let count = [across, params.tokens.div_ceil(TILE).div_ceil(wy), batch as u32];
+    shader.launch(&y.client, count, &[&x.tensor, &w.tensor, &y], params);
+    y
+}
