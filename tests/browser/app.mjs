@@ -25,7 +25,7 @@ if (!dist || !native) {
   console.error("usage: node app.mjs DIST NATIVE [NAME ...]");
   process.exit(2);
 }
-const scratch = mkdtempSync(join(tmpdir(), "diablo-browser-"));
+const scratch = process.env.TEST_SCRATCH ?? mkdtempSync(join(tmpdir(), "diablo-browser-"));
 const folder = resolve(dist);
 const site = await serveSite(folder);
 const root = resolve(fileURLToPath(import.meta.url), "../../..");
@@ -45,5 +45,5 @@ for (const [name, test] of TESTS) {
 }
 console.log(failures ? `browser: ${failures} failed` : "browser: all passed");
 await world.browser.close();
-rmSync(scratch, { recursive: true, force: true });
+if (!process.env.TEST_SCRATCH) rmSync(scratch, { recursive: true, force: true });
 process.exit(failures ? 1 : 0); // a pending timer would keep the process

@@ -15,7 +15,6 @@ async function fetchesAndKeeps(world) {
   const url = `${world.site.url}?hub=${encodeURIComponent(hub.url)}`;
   const tab = await openPage(context, url);
   await tab.event("data", 300);
-  hub.fault("model.safetensors", {});
   hub.fault("/store", { breakAfter: BREAK_AT });
   await tab.page.evaluate(() => (document.querySelector("#model-choices").open = true));
   await tab.page.fill("#hub-name", REPO);
@@ -23,8 +22,9 @@ async function fetchesAndKeeps(world) {
   const model = await tab.event("model", 120);
   assert.equal(model.name, REPO);
   assert.equal(model.parameters, 1_623_744);
-  const ranges = hub.requests.filter(({ range }) => range).map(({ range }) => range);
-  assert.deepEqual(ranges, [`bytes=${BREAK_AT}-`]);
+  // Asked of the hub, and of the store that it sends to.
+  const ranges = new Set(hub.requests.filter(({ range }) => range).map(({ range }) => range));
+  assert.deepEqual([...ranges], [`bytes=${BREAK_AT}-`]);
 
   // A second visit needs no network.
   const asked = hub.requests.length;
