@@ -23,13 +23,13 @@ pub struct KernelCheck {
     pub error: f64,
 }
 
-/// Runs every kernel in both forms on `device` and on the CPU.
+/// Runs every kernel in the given forms on `device`, and on the CPU.
 ///
 /// # Errors
 /// If the device is lost.
-pub async fn check_kernels(device: &Device) -> Result<Vec<KernelCheck>> {
+pub async fn check_kernels(device: &Device, forms: &[Form]) -> Result<Vec<KernelCheck>> {
     let mut checks = Vec::new();
-    for form in Form::ALL {
+    for &form in forms {
         Form::force(Some(form));
         let result = check_form(device, form, &mut checks).await;
         Form::force(None);

@@ -1,8 +1,8 @@
 //! The page and its worker.
 //!
 //! - [`protocol`]: what they say to each other
-//! - `page`: what is drawn; knows the protocol only
-//! - `write`: numbers for people
+//! - `page`: what is drawn; knows the protocol only, and is compiled by its program alone (`src/bin/web.rs`)
+//! - `write`: numbers for people, on the page
 //! - `worker`: holds device, model, data and run
 //! - `files`: the browser's origin-private file system
 //! - `hub`: models fetched by name, kept there
@@ -14,10 +14,8 @@ pub mod checkpoints;
 pub mod files;
 #[cfg(target_family = "wasm")]
 pub mod hub;
-#[cfg(target_family = "wasm")]
-pub mod page;
 pub mod protocol;
-#[cfg(any(target_family = "wasm", test))]
+#[cfg(test)]
 mod write;
 
 #[cfg(target_family = "wasm")]

@@ -1,12 +1,13 @@
 //! The start-up check, and a toy run.
 
 use crate::support::*;
+use diablo::kernels::Form;
 use diablo::selftest::{check_kernels, toy_losses};
 use pollster::block_on;
 
 #[test]
 fn every_kernel_agrees_with_its_twin_on_this_gpu() {
-    let checks = block_on(check_kernels(&gpu().device)).expect("self-test");
+    let checks = block_on(check_kernels(&gpu().device, &Form::ALL)).expect("self-test");
     assert_eq!(checks.len(), 2 * 5);
     for check in checks {
         assert!(check.error <= 1e-5, "{check:?}");
