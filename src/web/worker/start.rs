@@ -33,7 +33,7 @@ async fn check(selected: &SelectedDevice, limits: Vec<(String, u64)>) -> Result<
     let form = if info.kind == Kind::Software { Form::Register } else { Form::Workgroup };
     let kernels = check_kernels(device, &[form]).await?;
     Form::force(Some(form));
-    if let Some(wrong) = kernels.iter().find(|check| !(check.error <= TOLERANCE)) {
+    if let Some(wrong) = kernels.iter().find(|check| check.error.is_nan() || check.error > TOLERANCE) {
         return Err(Error::Device(format!(
             "the kernel {} ({}) computes something else on this GPU than on the processor (distance {:e}); \
              nothing can be trusted here: update browser and graphics driver, or try another browser",
