@@ -17,7 +17,7 @@
 //! - [`device`]: which GPU or CPU, and its limits
 //! - [`selftest`]: every kernel against its twin on a device, and a toy run
 //!
-//! and beside them [`error`], [`hash`], [`random`], and natively `cli`, `demo` (the bundled model), `export`, `files`
+//! and beside them [`error`], [`hash`], [`random`], [`write`], and natively `cli`, `demo` (the bundled model), `export`, `files`
 //! and `inspect`.
 
 pub mod adapter;
@@ -50,5 +50,6 @@ pub mod text;
 pub mod train;
 pub mod web;
 pub mod weights;
+pub mod write;
 
 pub use error::{Error, Result};

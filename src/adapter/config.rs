@@ -40,12 +40,19 @@ pub struct AdapterConfig {
     pub dropout: f64,
 }
 
+/// LoRA's rank unless told otherwise, as in PEFT; its alpha is then the same.
+pub const DEFAULT_RANK: usize = 8;
+
 /// N wherever it divides every adapted matrix; otherwise the largest divisor below it.
 const DEFAULT_BLOCKS: usize = 64;
 
 /// Every N that divides width and height of all of `modules`, ascending.
 pub fn common_divisors(modules: &[Projection], model: &ModelConfig) -> Vec<usize> {
-    let sizes: Vec<usize> = modules.iter().flat_map(|module| module.size(model)).collect();
+    divisors_of_all(&modules.iter().flat_map(|module| module.size(model)).collect::<Vec<_>>())
+}
+
+/// Every N that divides all of `sizes`, ascending.
+pub fn divisors_of_all(sizes: &[usize]) -> Vec<usize> {
     let smallest = sizes.iter().copied().min().unwrap_or(1);
     (1..=smallest).filter(|n| sizes.iter().all(|size| size.is_multiple_of(*n))).collect()
 }

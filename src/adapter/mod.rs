@@ -11,7 +11,7 @@ mod merge;
 mod norms;
 mod slots;
 
-pub use config::{AdapterConfig, Method, common_divisors};
+pub use config::{AdapterConfig, DEFAULT_RANK, Method, common_divisors, divisors_of_all};
 pub use dropout::Dropout;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use file::header_metadata;

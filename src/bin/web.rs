@@ -12,7 +12,7 @@ mod adapter {
     mod norms;
     mod slots;
 
-    pub use config::{AdapterConfig, Method, common_divisors};
+    pub use config::{AdapterConfig, DEFAULT_RANK, Method, common_divisors, divisors_of_all};
     pub use file::{CONFIG_FILE, StoredAdapter, WEIGHTS_FILE};
     pub use norms::{MatrixNorms, update_norms};
     pub use slots::{Slot, slots};
@@ -86,11 +86,13 @@ mod train {
 mod web {
     pub mod page;
     pub mod protocol;
-    mod write;
 }
 #[cfg(target_family = "wasm")]
 #[path = "../weights/mod.rs"]
 mod weights;
+#[cfg(target_family = "wasm")]
+#[path = "../write.rs"]
+mod write;
 
 #[cfg(target_family = "wasm")]
 use error::{Error, Result};

@@ -2,7 +2,7 @@
 
 use super::{download, output};
 use crate::adapter::StoredAdapter;
-use crate::data::{DataFile, Dataset, Example, RowOptions, Splits, load_rows};
+use crate::data::{DataFile, Dataset, RowOptions, Splits, load_rows};
 use crate::demo::{self, Set};
 use crate::device::{self, SelectedDevice};
 use crate::error::{Error, Result};
@@ -118,10 +118,7 @@ impl DataArgs {
     pub fn dataset(&self, file: &DataFile, rows: Option<usize>, model: &Opened) -> Result<Dataset> {
         let options = self.options(model);
         let data = Dataset::from_file(file, rows, &model.codec.tokenizer, model.codec.template.as_ref(), &options)?;
-        for Example { input_ids, labels } in &data.examples {
-            let labels = labels.iter().filter_map(|label| u32::try_from(*label).ok());
-            model.codec.check_ids(input_ids.iter().copied().chain(labels))?;
-        }
+        model.codec.check_data(&data)?;
         let (cut, rows) = (data.summary.truncated, data.summary.rows);
         if cut > 0 {
             let limit = options.max_seq_length;

@@ -116,9 +116,7 @@ fn colours_wanted() -> bool {
 
 /// `1234567` as `1,234,567`.
 pub fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let groups = digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).expect("digits"));
-    groups.collect::<Vec<_>>().join(",")
+    crate::write::count(number as u64)
 }
 
 /// A size for people: `12 B`, `1.5 MB`, in powers of 1000.

@@ -55,9 +55,7 @@ impl Results<'_> {
         let Some(finder) = QuestionFinder::new(&self.opened.codec.tokenizer, template)? else { return Ok(Vec::new()) };
         let style = output::Style::stdout();
         let mut samples = Vec::new();
-        // Spread over the rows, since neighbours are often alike.
-        let stride = (data.examples.len() / count.max(1)).max(1);
-        for example in data.examples.iter().step_by(stride).take(count) {
+        for example in data.spread(count) {
             let Some(question) = finder.find(example)? else { continue };
             if interrupt::requested() {
                 break;

@@ -71,6 +71,12 @@ impl Dataset {
         self.truncated.push(truncated);
     }
 
+    /// Up to `count` examples spread over all of them, since neighbours are often alike.
+    pub fn spread(&self, count: usize) -> impl Iterator<Item = &Example> {
+        let stride = (self.examples.len() / count.max(1)).max(1);
+        self.examples.iter().step_by(stride).take(count)
+    }
+
     /// All examples once, in order, by `batch_size` (at least one); the last batch may be smaller. For evaluation.
     pub fn batches(&self, batch_size: usize) -> impl Iterator<Item = Batch> {
         self.examples.chunks(batch_size.max(1)).map(Batch::new)

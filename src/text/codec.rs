@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::data::{Dataset, Example};
 use crate::error::{Error, Result};
 use crate::source::Source;
 use crate::text::{ChatTemplate, Message, Tokenizer};
@@ -60,6 +61,14 @@ impl Codec {
             Error::Usage(format!("{} {what}", self.name))
         };
         self.encode(&self.template.as_ref().ok_or_else(missing)?.render(messages, true)?)
+    }
+
+    /// An error if the model does not know a token of `data`, or a label.
+    pub fn check_data(&self, data: &Dataset) -> Result<()> {
+        data.examples.iter().try_for_each(|Example { input_ids, labels }| {
+            let labels = labels.iter().filter_map(|label| u32::try_from(*label).ok());
+            self.check_ids(input_ids.iter().copied().chain(labels))
+        })
     }
 
     /// An error if the model does not know all of `ids`: some tokenizers have more tokens than their model.

@@ -2,7 +2,6 @@
 //!
 //! - [`protocol`]: what they say to each other
 //! - `page`: what is drawn; knows the protocol only, and is compiled by its program alone (`src/bin/web.rs`)
-//! - `write`: numbers for people, on the page
 //! - `worker`: holds device, model, data and run
 //! - `files`: the browser's origin-private file system
 //! - `hub`: models fetched by name, kept there
@@ -15,8 +14,6 @@ pub mod files;
 #[cfg(target_family = "wasm")]
 pub mod hub;
 pub mod protocol;
-#[cfg(test)]
-mod write;
 
 #[cfg(target_family = "wasm")]
 pub mod worker;

@@ -15,7 +15,8 @@ use std::{
 #[cfg(target_family = "wasm")]
 const PIECE: u64 = 16 << 20;
 
-/// A file that can be read by byte range: on disk, in a browser's storage, or in memory. Reading is async because a browser's files are.
+/// A file that can be read by byte range: on disk, in a browser's storage, or in memory. Reading is async because a
+/// browser's files are.
 pub struct Storage {
     place: String,
     len: u64,

@@ -15,9 +15,10 @@ import { launch } from "./browser.mjs";
 import { serveSite } from "./site.mjs";
 import * as running from "./running.mjs";
 import * as failing from "./failing.mjs";
+import * as fetching from "./fetching.mjs";
 import * as looking from "./looking.mjs";
 
-const TESTS = [...running.tests, ...failing.tests, ...looking.tests];
+const TESTS = [...running.tests, ...fetching.tests, ...failing.tests, ...looking.tests];
 
 const [dist, native, ...names] = process.argv.slice(2);
 if (!dist || !native) {

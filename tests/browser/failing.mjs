@@ -1,7 +1,7 @@
 // What goes wrong: one clear message each, and nothing lost.
 import assert from "node:assert/strict";
 import { launch, openPage } from "./browser.mjs";
-import { ready } from "./running.mjs";
+import { ready, set } from "./running.mjs";
 import { serveSite } from "./site.mjs";
 
 const file = (name, text) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.from(text) });
@@ -30,9 +30,7 @@ async function wrongFiles(world) {
 async function divergence(world) {
   const context = await world.browser.newContext();
   const tab = await ready(world, context);
-  await tab.page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
-  const values = { iters: 20, "learning-rate": "1e30", "max-grad-norm": "0", "steps-per-eval": 0, "warmup-steps": 0 };
-  for (const [id, value] of Object.entries(values)) await tab.page.fill(`#${id}`, String(value));
+  await set(tab, { iters: 20, "learning-rate": "1e30", "max-grad-norm": 0, "steps-per-eval": 0, "warmup-steps": 0 });
   await tab.page.click("#train");
   const { message } = await tab.event("failed", 120);
   assert.match(message, /is not finite; training stopped with the weights of step/);
@@ -51,10 +49,7 @@ async function lostDevice(world) {
   const site = await serveSite(world.folder, changed);
   const context = await world.browser.newContext();
   const tab = await ready(world, context, site.url);
-  await tab.page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
-  for (const [id, value] of Object.entries({ iters: 40, "steps-per-eval": 0, "save-every": 2 })) {
-    await tab.page.fill(`#${id}`, String(value));
-  }
+  await set(tab, { iters: 40, "steps-per-eval": 0, "save-every": 2 });
   await tab.page.click("#train");
   await tab.until("step 5", ({ event, step }) => event === "step" && step === 5, 300);
   const [worker] = tab.page.workers();

@@ -31,8 +31,8 @@ export async function ready(world, context, url = world.site.url) {
   return tab;
 }
 
-/** Sets what the tests train: few steps, no evaluation. */
-async function set(tab, values) {
+/** Fills fields by their ids. */
+export async function set(tab, values) {
   await tab.page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
   for (const [id, value] of Object.entries(values)) await tab.page.fill(`#${id}`, String(value));
 }

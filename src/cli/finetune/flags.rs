@@ -1,14 +1,11 @@
 //! The flags that say what is trained, and how.
 
-use crate::adapter::{AdapterConfig, Method};
+use crate::adapter::{AdapterConfig, DEFAULT_RANK, Method};
 use crate::error::{Error, Result};
 use crate::model::{ModelConfig, Projection};
 use crate::train::{Schedule, TrainConfig};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-
-/// LoRA's rank unless told otherwise, as in PEFT.
-const DEFAULT_RANK: usize = 8;
 
 /// What is trained.
 #[derive(Debug, clap::Args)]

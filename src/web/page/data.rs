@@ -4,7 +4,7 @@ use super::dom::{self, add, element, set_text};
 use super::link::Link;
 use super::settings;
 use crate::web::protocol::{DataReport, DataSource, PreviewRow, Request};
-use crate::web::write;
+use crate::write;
 use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::JsValue;

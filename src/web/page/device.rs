@@ -3,7 +3,7 @@
 use super::dom::{self, add, announce, element, set_text, show};
 use crate::report::axis::compact;
 use crate::web::protocol::{Cause, DeviceReport};
-use crate::web::write;
+use crate::write;
 
 /// Shows what the check gave.
 pub fn set(report: &DeviceReport) {

@@ -22,7 +22,7 @@ mod train;
 
 use crate::train::TrainEvent;
 use crate::web::protocol::{DataSource, Event, PlanReport, Request, Settings};
-use crate::web::write;
+use crate::write;
 use dom::{announce, set_text, show};
 use gloo::timers::callback::Timeout;
 use std::cell::{Cell, RefCell};

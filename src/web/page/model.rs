@@ -3,7 +3,7 @@
 use super::dom::{self, add, element, set_text};
 use super::link::Link;
 use crate::web::protocol::{ModelReport, ModelSource, Request, StoredModel};
-use crate::web::write;
+use crate::write;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::JsValue;

@@ -1,11 +1,11 @@
 //! The settings of a run: fields, and what they would take.
 
 use super::dom::{self, by_id, element, set_text, show};
-use crate::adapter::Method;
+use crate::adapter::{DEFAULT_RANK, Method, divisors_of_all};
 use crate::model::Projection;
 use crate::train::{Schedule, TrainConfig};
 use crate::web::protocol::{ModelReport, PlanReport, Settings};
-use crate::web::write;
+use crate::write;
 use std::cell::RefCell;
 
 /// A newline inside one question, whose list has one a line.
@@ -70,6 +70,9 @@ impl SettingsView {
     pub fn reset(&self) {
         let defaults = self.model.borrow().as_ref().map(|model| model.defaults.clone());
         if let Some(defaults) = defaults {
+            // For when LoRA is chosen; defaults of that method have their own.
+            dom::set_value("rank", &DEFAULT_RANK.to_string());
+            dom::set_value("alpha", &DEFAULT_RANK.to_string());
             self.fill(&defaults);
         }
     }
@@ -132,8 +135,7 @@ impl SettingsView {
             model.sizes.iter().filter(|(p, _)| modules.contains(p)).flat_map(|(_, size)| *size).collect();
         let default = if let Method::Diablo { blocks } = model.defaults.method { Some(blocks) } else { None };
         let wanted = wanted.or(dom::value("blocks").parse().ok()).or(default).unwrap_or(1);
-        let smallest = sizes.iter().copied().min().unwrap_or(1);
-        let fitting: Vec<usize> = (1..=smallest).filter(|n| sizes.iter().all(|s| s.is_multiple_of(*n))).collect();
+        let fitting = divisors_of_all(&sizes);
         let chosen = fitting.iter().rfind(|n| **n <= wanted).copied().unwrap_or(1);
         let select = element("blocks");
         dom::clear(&select);

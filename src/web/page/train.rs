@@ -8,7 +8,7 @@ use crate::report::axis::{compact, drawable};
 use crate::report::series::{Point, smooth_points};
 use crate::train::TrainEvent;
 use crate::web::protocol::Settings;
-use crate::web::write;
+use crate::write;
 use std::cell::{Cell, RefCell};
 
 /// Rows of the table, at most; more steps are told by every n-th.

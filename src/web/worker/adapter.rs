@@ -1,9 +1,9 @@
 //! Adapters on their way out of the browser and in again.
 
-use super::fetch::read;
 use crate::adapter::{CONFIG_FILE, StoredAdapter, WEIGHTS_FILE};
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
+use crate::weights::Storage;
 use std::io::{Cursor, Read, Write};
 use wasm_bindgen::{JsCast, JsValue};
 use zip::write::SimpleFileOptions;
@@ -31,7 +31,7 @@ pub async fn from_files(attachments: &[JsValue], model: &ModelConfig) -> Result<
     let mut place = "the files".to_owned();
     for file in attachments.iter().filter_map(|file| file.dyn_ref::<web_sys::File>()) {
         place = file.name();
-        let bytes = read(file, &place, MAX_BYTES).await?;
+        let bytes = Storage::from_blob(place.as_str(), file.clone().into()).read_all(MAX_BYTES).await?;
         if place.to_ascii_lowercase().ends_with(".zip") {
             parts = unzip(bytes, &place)?;
         } else if let Some(part) = [CONFIG_FILE, WEIGHTS_FILE].iter().position(|name| place == *name) {

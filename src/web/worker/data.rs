@@ -1,11 +1,12 @@
 //! Reading data, as the open model will see it.
 
-use super::fetch::{fetch, read};
+use super::fetch::fetch;
 use super::model::OpenModel;
 use crate::data::{DataFile, Dataset, Example, IGNORED, QuestionFinder, RowOptions, Splits};
 use crate::demo::Set;
 use crate::error::{Error, Result};
 use crate::web::protocol::{DataOptions, DataReport, DataSource, PreviewRow};
+use crate::weights::Storage;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::{JsCast, JsValue};
 
@@ -75,7 +76,8 @@ async fn picked(attachments: &[JsValue]) -> Result<(String, [Option<(String, Str
     let mut found = Vec::new();
     for file in attachments.iter().filter_map(|file| file.dyn_ref::<web_sys::File>()) {
         let name = file.name();
-        found.push(text(name.clone(), read(file, &name, MAX_BYTES).await?)?);
+        let bytes = Storage::from_blob(name.as_str(), file.clone().into()).read_all(MAX_BYTES).await?;
+        found.push(text(name, bytes)?);
     }
     if found.len() == 1 {
         let file = found.remove(0);
@@ -118,10 +120,7 @@ impl OpenData {
         let dataset = |file: &DataFile| {
             let codec = &model.codec;
             let data = Dataset::from_file(file, None, &codec.tokenizer, codec.template.as_ref(), &options)?;
-            for Example { input_ids, labels } in &data.examples {
-                let labels = labels.iter().filter_map(|label| u32::try_from(*label).ok());
-                codec.check_ids(input_ids.iter().copied().chain(labels))?;
-            }
+            codec.check_data(&data)?;
             Ok(data)
         };
         let mut train = dataset(&splits.train)?;
@@ -182,11 +181,10 @@ fn preview(example: &Example, model: &OpenModel) -> Result<PreviewRow> {
     Ok(PreviewRow { tokens: ids.enumerate().map(token).collect::<Result<_>>()? })
 }
 
-/// Questions of held-out rows, spread over them, since neighbours are often alike.
+/// Questions of held-out rows.
 fn questions(model: &OpenModel, data: &Dataset) -> Result<Vec<String>> {
     let Some(template) = &model.codec.template else { return Ok(Vec::new()) };
     let Some(finder) = QuestionFinder::new(&model.codec.tokenizer, template)? else { return Ok(Vec::new()) };
-    let stride = (data.examples.len() / QUESTIONS).max(1);
-    let found = data.examples.iter().step_by(stride).take(QUESTIONS).map(|example| finder.find(example));
+    let found = data.spread(QUESTIONS).map(|example| finder.find(example));
     found.filter_map(Result::transpose).map(|question| Ok(question?.text)).collect()
 }

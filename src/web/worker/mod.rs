@@ -29,6 +29,9 @@ use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 use web_sys::MessageEvent;
 
+/// What the adapter is called when it leaves the browser.
+const ADAPTER_FILE: &str = "adapters.zip";
+
 /// Serves the page until it goes.
 pub fn serve() {
     watch_for_bugs();
@@ -104,8 +107,8 @@ fn send_adapter(adapter: &StoredAdapter, open: &OpenModel) -> Result<()> {
     let bytes = adapter::to_zip(adapter, &open.model.config)?;
     let parts = js_sys::Array::of1(&js_sys::Uint8Array::from(bytes.as_slice()));
     let blob = web_sys::Blob::new_with_u8_array_sequence(&parts)
-        .map_err(|e| post::js_error("making the adapter's file", &e))?;
-    post_with(&Event::Adapter { name: "adapters.zip".into() }, &[blob.into()]);
+        .map_err(|e| Error::browser(ADAPTER_FILE, "making the file", &e))?;
+    post_with(&Event::Adapter { name: ADAPTER_FILE.into() }, &[blob.into()]);
     Ok(())
 }
 

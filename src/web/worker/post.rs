@@ -1,6 +1,5 @@
 //! What the worker sends to the page.
 
-use crate::error::{Error, Result};
 use crate::web::protocol::{Cause, Event};
 use std::sync::atomic::{AtomicBool, Ordering};
 use wasm_bindgen::{JsCast, JsValue};
@@ -35,16 +34,4 @@ pub fn post_broken(message: String, cause: Cause) {
     if !IS_BROKEN.swap(true, Ordering::Relaxed) {
         post(&Event::Broken { message, cause });
     }
-}
-
-/// An error of the browser, by what was being done.
-pub fn js_error(doing: &str, error: &JsValue) -> Error {
-    let text = error.dyn_ref::<js_sys::Error>().map(|error| String::from(error.message()));
-    let text = text.or_else(|| error.as_string()).unwrap_or_else(|| format!("{error:?}"));
-    Error::Device(format!("{doing}: {text}"))
-}
-
-/// What a promise gives.
-pub async fn wait(promise: js_sys::Promise, doing: &str) -> Result<JsValue> {
-    wasm_bindgen_futures::JsFuture::from(promise).await.map_err(|e| js_error(doing, &e))
 }

@@ -5,7 +5,7 @@ use super::model::OpenModel;
 use super::post::post;
 use crate::adapter::Adapters;
 use crate::error::Result;
-use crate::generate::{Sampler, Sampling, Session};
+use crate::generate::{Sampler, Sampling, Session, generate};
 use crate::text::Message;
 use crate::web::protocol::{Event, Request, Side};
 use std::ops::ControlFlow;
@@ -54,7 +54,7 @@ pub async fn answer(open: &OpenModel, adapters: Option<&Adapters>, request: Requ
 pub async fn sample(open: &OpenModel, adapters: &Adapters, question: &str) -> Result<String> {
     let prompt = open.prompt(&[Message::new("user", question)])?;
     let mut sampler = Sampler::new(Sampling::default())?;
-    let mut session = Session::new(&open.model, Some(adapters));
-    let ids = session.generate(&prompt, SAMPLE_TOKENS, &mut sampler, |_| ControlFlow::Continue(())).await?;
+    let go_on = |_| ControlFlow::Continue(());
+    let ids = generate(&open.model, Some(adapters), &prompt, SAMPLE_TOKENS, &mut sampler, go_on).await?;
     Ok(open.codec.tokenizer.decode(&ids, true)?.trim().to_owned())
 }

@@ -11,7 +11,7 @@ mod norms;
 #[path = "../../../src/adapter/slots.rs"]
 mod slots;
 
-pub use config::{AdapterConfig, Method, common_divisors};
+pub use config::{AdapterConfig, DEFAULT_RANK, Method, common_divisors, divisors_of_all};
 pub(crate) use file::header_metadata;
 pub use file::{CONFIG_FILE, StoredAdapter, WEIGHTS_FILE};
 pub use merge::add_update;
