@@ -31,6 +31,8 @@ pub struct DeviceInfo {
     pub driver: String,
     /// Largest tensor it can bind, in bytes.
     pub max_tensor_bytes: u64,
+    /// The WebGPU limit that says so; empty where there is none.
+    pub max_tensor_limit: &'static str,
 }
 
 /// A device that is ready to compute.
@@ -82,11 +84,13 @@ pub fn cpu(reason: impl Into<String>) -> SelectedDevice {
         backend: "Flex".into(),
         driver: String::new(),
         max_tensor_bytes: isize::MAX as u64,
+        max_tensor_limit: "",
     };
     SelectedDevice { device: Device::flex(), info, reason: reason.into() }
 }
 
 fn describe(id: String, info: &gpu::AdapterInfo, limits: &gpu::Limits) -> DeviceInfo {
+    let (binding, buffer) = (limits.max_storage_buffer_binding_size, limits.max_buffer_size);
     let software = info.device_type == gpu::DeviceType::Cpu || info.name.to_lowercase().contains("swiftshader");
     DeviceInfo {
         id,
@@ -94,7 +98,8 @@ fn describe(id: String, info: &gpu::AdapterInfo, limits: &gpu::Limits) -> Device
         kind: if software { Kind::Software } else { Kind::Gpu },
         backend: format!("{:?}", info.backend),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
-        max_tensor_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+        max_tensor_bytes: binding.min(buffer),
+        max_tensor_limit: if binding <= buffer { "maxStorageBufferBindingSize" } else { "maxBufferSize" },
     }
 }
 

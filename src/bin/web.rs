@@ -32,7 +32,7 @@ mod error;
 mod generate {
     mod sampler;
 
-    pub use sampler::{Sampler, Sampling};
+    pub use sampler::{DEFAULT_MAX_TOKENS, Sampler, Sampling};
 }
 #[cfg(target_family = "wasm")]
 #[path = "../hash.rs"]

@@ -2,7 +2,7 @@
 
 use super::output;
 use crate::error::Result;
-use crate::generate::{Sampler, Sampling, Session};
+use crate::generate::{DEFAULT_MAX_TOKENS, Sampler, Sampling, Session};
 use crate::text::Tokenizer;
 use serde::Serialize;
 use std::ops::ControlFlow;
@@ -12,7 +12,7 @@ use std::time::Instant;
 #[derive(Debug, clap::Args)]
 pub struct AnswerArgs {
     /// Tokens to generate at most
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_TOKENS)]
     pub max_tokens: usize,
     /// Temperature; 0 always takes the likeliest token
     #[arg(long, value_name = "T", default_value_t = Sampling::default().temperature)]

@@ -178,7 +178,8 @@ impl Opened {
 
     /// Reads the weights onto `device`.
     pub async fn load(&self, device: &SelectedDevice) -> Result<Model> {
-        Model::load(&self.source, &device.device, device.info.max_tensor_bytes).await
+        self.source.check_fits(&device.info)?;
+        Model::load(&self.source, &device.device).await
     }
 }
 

@@ -76,6 +76,7 @@ mod tests {
             backend: "Vulkan".into(),
             driver: "driver 1.2".into(),
             max_tensor_bytes: 2 << 30,
+            max_tensor_limit: "maxBufferSize",
         };
         let lines = table(&[gpu, device::cpu("").info]);
         let column = |line: &str, text: &str| line.find(text).expect("there");

@@ -185,8 +185,8 @@ impl Observer for Progress {
         }
     }
 
-    async fn save(&mut self, snapshot: &Snapshot, is_best: bool) -> Result<String> {
-        self.folder.save(snapshot, is_best)
+    async fn save(&mut self, snapshot: &Snapshot, is_best: bool) -> Result<Option<String>> {
+        self.folder.save(snapshot, is_best).map(Some)
     }
 
     async fn between_steps(&mut self, _: &Trainer) -> Result<Next> {

@@ -3,7 +3,7 @@
 mod sampler;
 mod session;
 
-pub use sampler::{Sampler, Sampling};
+pub use sampler::{DEFAULT_MAX_TOKENS, Sampler, Sampling};
 pub use session::Session;
 
 use crate::adapter::Adapters;

@@ -15,6 +15,9 @@ pub struct Sampling {
     pub seed: u64,
 }
 
+/// Tokens of an answer, at most, where nothing else is said.
+pub const DEFAULT_MAX_TOKENS: usize = 256;
+
 impl Default for Sampling {
     fn default() -> Self {
         Self { temperature: 0.0, top_p: 1.0, seed: 0 }

@@ -6,26 +6,21 @@ use crate::source::Source;
 use burn::tensor::{Device, Tensor, TensorData};
 
 impl Model {
-    /// Reads all weights of `source` as f32 onto `device`, one at a time; `max_tensor_bytes` is what the device
-    /// allows in one buffer.
+    /// Reads all weights of `source` as f32 onto `device`, one at a time; whether each fits there is for
+    /// [`Source::check_fits`] to say.
     ///
     /// # Errors
-    /// If the source breaks its format, or a tensor does not fit into one buffer.
-    pub async fn load(source: &Source, device: &Device, max_tensor_bytes: u64) -> Result<Self> {
-        Self::load_with(source, device, max_tensor_bytes, |_, _| ()).await
+    /// If the source breaks its format.
+    pub async fn load(source: &Source, device: &Device) -> Result<Self> {
+        Self::load_with(source, device, |_, _| ()).await
     }
 
     /// As [`Model::load`]; `progress` hears how many layers are there, and of how many.
     ///
     /// # Errors
     /// As [`Model::load`].
-    pub async fn load_with(
-        source: &Source,
-        device: &Device,
-        max_tensor_bytes: u64,
-        progress: impl Fn(usize, usize),
-    ) -> Result<Self> {
-        let loader = Loader { source, device, max_tensor_bytes };
+    pub async fn load_with(source: &Source, device: &Device, progress: impl Fn(usize, usize)) -> Result<Self> {
+        let loader = Loader { source, device };
         let config = source.config.clone();
         let mut layers = Vec::with_capacity(config.num_hidden_layers);
         for index in 0..config.num_hidden_layers {
@@ -45,7 +40,6 @@ impl Model {
 struct Loader<'a> {
     source: &'a Source,
     device: &'a Device,
-    max_tensor_bytes: u64,
 }
 
 impl Loader<'_> {
@@ -54,15 +48,6 @@ impl Loader<'_> {
         let shape = self.source.shape(name).ok_or_else(|| wrong("is missing".into()))?;
         let shape: [usize; D] =
             shape.try_into().map_err(|_| wrong(format!("has shape {shape:?}, expected {D} dimensions")))?;
-        let bytes = shape.iter().product::<usize>() as u64 * 4;
-        if bytes > self.max_tensor_bytes {
-            let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-            return Err(Error::Device(format!(
-                "{name} takes {} MiB, and this device allows {} MiB in one buffer; use --device cpu or a smaller model",
-                mib(bytes),
-                mib(self.max_tensor_bytes)
-            )));
-        }
         let values = self.source.read_f32(name).await?;
         Ok(Tensor::from_data(TensorData::new(values, shape), self.device))
     }

@@ -5,6 +5,7 @@
 //! in a number format that can be read.
 
 mod assets;
+mod fits;
 mod folder;
 mod gguf;
 pub mod hub;

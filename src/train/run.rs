@@ -28,12 +28,13 @@ pub trait Observer {
     /// Ends the run with that error.
     fn event(&mut self, event: &TrainEvent) -> Result<()>;
 
-    /// Saves a checkpoint; returns where it lies. `is_best`: its adapter is the one to keep, since it has the lowest
-    /// validation loss so far or there is no validation.
+    /// Saves a checkpoint; returns where it lies, `None` if it could not be saved and the run is to go on all the same.
+    /// `is_best`: its adapter is the one to keep, since it has the lowest validation loss so far or there is no
+    /// validation.
     ///
     /// # Errors
     /// Ends the run with that error.
-    async fn save(&mut self, snapshot: &Snapshot, is_best: bool) -> Result<String>;
+    async fn save(&mut self, snapshot: &Snapshot, is_best: bool) -> Result<Option<String>>;
 
     /// Asked after each step; may take its time, and may use the adapter as it stands.
     ///
@@ -246,8 +247,11 @@ impl<'a> Run<'a> {
             identity: self.identity.clone(),
         };
         let is_best = self.valid.is_none() || self.progress.best.is_none_or(|best| best.step == step);
-        let path = observer.save(&snapshot, is_best).await?;
+        let place = observer.save(&snapshot, is_best).await?;
         self.saved = Some(step);
-        observer.event(&TrainEvent::Checkpoint { step, path })
+        match place {
+            Some(path) => observer.event(&TrainEvent::Checkpoint { step, path }),
+            None => Ok(()),
+        }
     }
 }

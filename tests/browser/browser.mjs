@@ -15,7 +15,7 @@ const WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "-
 const POLL_MS = 100;
 
 /** The first of the usual places that has a browser. */
-function chromium() {
+export function chromium() {
   const places = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/google-chrome"].filter(Boolean);
   const found = places.find((path) => existsSync(path));
   if (!found) throw new Error(`no browser at ${places.join(", ")}; install chromium or set CHROMIUM`);
@@ -63,30 +63,32 @@ export class Tab {
     Object.assign(this, { page, complaints, from: 0 });
   }
 
-  /** All that the worker has said since the page was loaded. */
-  heard() {
-    return this.page.evaluate(() => window.heard);
+  /** What the worker has said since the page was loaded, from the given message on. */
+  heard(from = 0) {
+    return this.page.evaluate((from) => window.heard.slice(from), from);
   }
 
   /** From here on `until` looks for what is new. */
   async mark() {
-    this.from = (await this.heard()).length;
+    this.from = await this.page.evaluate(() => window.heard.length);
   }
 
   /** The first event since the mark for which `wanted` holds; the next one is looked for after it. */
   async until(what, wanted, seconds = 120) {
     const end = Date.now() + seconds * 1000;
-    for (;;) {
-      const heard = await this.heard();
-      const at = heard.findIndex((event, index) => index >= this.from && wanted(event));
+    for (let seen = this.from; ; ) {
+      // Only what is new: a run says much, and looking costs time that the page then lacks.
+      const heard = await this.heard(seen);
+      const at = heard.findIndex(wanted);
       if (at >= 0) {
-        this.from = at + 1;
+        this.from = seen + at + 1;
         return heard[at];
       }
-      const bad = heard.slice(this.from).find(({ type }) => type === "broken");
+      const bad = heard.find(({ type }) => type === "broken");
       if (bad) throw new Error(`waiting for ${what}: ${JSON.stringify(bad)}`);
+      seen += heard.length;
       if (Date.now() > end) {
-        const last = JSON.stringify(heard.slice(-3)).slice(0, 600);
+        const last = JSON.stringify(await this.heard(Math.max(0, seen - 3))).slice(0, 600);
         throw new Error(`waiting for ${what}: not within ${seconds} s; last heard ${last}`);
       }
       await new Promise((go) => setTimeout(go, POLL_MS));

@@ -23,6 +23,11 @@ async function wrongFiles(world) {
   // Rows and adapter are those from before: it still trains.
   assert.ok(await tab.page.isEnabled("#train"));
   await refused("#model-files", file("mine.gguf", "GGUF but not much more"), "mine.gguf", "#model-error");
+  // And so is the model.
+  await set(tab, { iters: 1, "steps-per-eval": 0, prompts: "" });
+  await tab.page.click("#train");
+  await tab.until("a step", ({ event }) => event === "step", 120);
+  await tab.event("idle", 60);
   assert.deepEqual(tab.complaints, []);
   await context.close();
 }
@@ -75,9 +80,105 @@ async function noWebGpu(world) {
   return message;
 }
 
+/** Lets this page's storage hold no more than `bytes`; all of it again with none. */
+async function quota(tab, bytes) {
+  const { origin } = new URL(tab.page.url());
+  const session = await tab.page.context().newCDPSession(tab.page);
+  await session.send("Storage.overrideQuotaForOrigin", bytes === undefined ? { origin } : { origin, quotaSize: bytes });
+}
+
+async function fullStorage(world) {
+  const context = await world.browser.newContext();
+  const tab = await ready(world, context);
+  await set(tab, { iters: 6, "steps-per-eval": 0, "save-every": 2, prompts: "" });
+  await quota(tab, 1000);
+  await tab.page.click("#train");
+  const { message } = await tab.until("a warning", ({ event }) => event === "warning", 120);
+  assert.match(message, /storage is full: .* Training goes on/);
+  await tab.page.waitForSelector("#train-warnings li");
+  await tab.until("step 3", ({ event, step }) => event === "step" && step === 3, 120);
+  await quota(tab); // someone made room
+  await tab.until("a save", ({ event }) => event === "checkpoint", 120);
+  const { has_adapter: hasAdapter } = await tab.event("idle", 120);
+  assert.ok(hasAdapter);
+  const warnings = (await tab.heard()).filter(({ event }) => event === "warning");
+  assert.equal(warnings.length, 1, JSON.stringify(warnings));
+  await context.close();
+  return message;
+}
+
+async function secondTab(world) {
+  const context = await world.browser.newContext();
+  const [first, second] = [await ready(world, context), await ready(world, context)];
+  await set(first, { iters: 60, "steps-per-eval": 0, prompts: "" });
+  await first.page.click("#train");
+  await first.until("step 2", ({ event, step }) => event === "step" && step === 2, 120);
+  await second.mark();
+  await second.page.click("#train");
+  const { message } = await second.event("failed", 60);
+  assert.match(message, /another tab .* is training/);
+  await second.page.waitForFunction(() => document.querySelector("#train-error").innerText.includes("another tab"));
+  // What the first one does goes on, and its saves are its own.
+  await first.until("step 4", ({ event, step }) => event === "step" && step === 4, 120);
+  await first.page.click("#stop");
+  await first.event("idle", 60);
+  await second.mark();
+  await second.page.click("#train");
+  await second.until("step 1", ({ event }) => event === "step", 120);
+  await context.close();
+}
+
+async function sleepingTab(world) {
+  const context = await world.browser.newContext();
+  const tab = await ready(world, context);
+  await set(tab, { iters: 8, "steps-per-eval": 0, "save-every": 0, prompts: "" });
+  await tab.page.click("#train");
+  await tab.until("step 2", ({ event, step }) => event === "step" && step === 2, 120);
+  const session = await context.newCDPSession(tab.page);
+  await tab.mark();
+  await session.send("Page.setWebLifecycleState", { state: "frozen" });
+  await tab.page.waitForTimeout(3000);
+  await session.send("Page.setWebLifecycleState", { state: "active" });
+  await tab.event("idle", 120);
+  const events = await tab.heard();
+  const steps = events.filter(({ event }) => event === "step").map(({ step }) => step);
+  assert.deepEqual(steps, [1, 2, 3, 4, 5, 6, 7, 8]);
+  const saved = events.filter(({ event }) => event === "checkpoint").map(({ step }) => step);
+  assert.ok(saved.length === 2 && saved[0] < 8, `saved at ${saved}, not when it was put to sleep`);
+  assert.deepEqual(tab.complaints, []);
+  await context.close();
+  return `saved at steps ${saved.join(" and ")}`;
+}
+
+async function smallLimits(world) {
+  // A worker whose GPU says that it binds less than the embedding takes.
+  const small = `
+    const limits = Object.getOwnPropertyDescriptor(GPUDevice.prototype, "limits").get;
+    Object.defineProperty(GPUDevice.prototype, "limits", { get() {
+      return new Proxy(limits.call(this), {
+        get: (all, name) => (name === "maxStorageBufferBindingSize" ? 600_000 : Reflect.get(all, name, all)),
+      });
+    } });`;
+  const changed = (path, body) => (path === "/worker-start.js" ? Buffer.concat([body, Buffer.from(small)]) : body);
+  const site = await serveSite(world.folder, changed);
+  const context = await world.browser.newContext();
+  const tab = await openPage(context, site.url);
+  const { request, message } = await tab.event("failed", 300);
+  assert.equal(request, "open_model");
+  assert.match(message, /embed_tokens.weight takes 786 kB, and .* binds at most 600 kB \(maxStorageBufferBindingSize\); /);
+  assert.equal(await tab.text("model-error"), message);
+  await context.close();
+  site.close();
+  return message;
+}
+
 export const tests = [
   ["wrong-files", wrongFiles],
   ["a-loss-that-is-no-number", divergence],
   ["a-lost-device", lostDevice],
   ["no-webgpu", noWebGpu],
+  ["a-full-storage", fullStorage],
+  ["a-second-tab", secondTab],
+  ["a-sleeping-tab", sleepingTab],
+  ["small-limits", smallLimits],
 ];

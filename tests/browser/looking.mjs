@@ -1,24 +1,68 @@
-// Screenshots of every view at both widths and in both schemes; the layout itself must fit.
+// What the page weighs, and how it looks: nothing may be wider than the window. With TEST_SHOTS, screenshots of every
+// view after a run, at both widths and in both schemes, to be looked at.
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { ready } from "./running.mjs";
+import { promisify } from "node:util";
+import { brotliCompress, constants } from "node:zlib";
+import { ready, set } from "./running.mjs";
+
+/** Most bytes, as brotli, of all that is loaded before a model. */
+const MOST_BYTES = 4_000_000;
+const SIZES = { 360: 740, 1920: 1080 };
+const RUN = { iters: 3, "steps-per-eval": 0, prompts: "" };
+/** With screenshots: one that shows what a run draws. */
+const LONG_RUN = { iters: 40, "steps-per-eval": 20 };
+
+async function weighs(world) {
+  const files = readdirSync(world.folder, { withFileTypes: true }).filter((entry) => entry.isFile());
+  const sizes = files.map(async ({ name }) => {
+    const bytes = readFileSync(join(world.folder, name));
+    const params = {
+      [constants.BROTLI_PARAM_QUALITY]: constants.BROTLI_MAX_QUALITY,
+      [constants.BROTLI_PARAM_LGWIN]: constants.BROTLI_MAX_WINDOW_BITS,
+      [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length,
+    };
+    return (await promisify(brotliCompress)(bytes, { params })).length;
+  });
+  const total = (await Promise.all(sizes)).reduce((sum, size) => sum + size);
+  assert.ok(total < MOST_BYTES, `${total} bytes as brotli`);
+  return `${total} bytes as brotli`;
+}
 
 async function fits(world) {
   const shots = process.env.TEST_SHOTS;
-  if (shots) mkdirSync(shots, { recursive: true });
-  for (const colorScheme of ["light", "dark"]) {
-    const context = await world.browser.newContext({ colorScheme, reducedMotion: "reduce" });
-    const tab = await ready(world, context);
-    for (const width of [360, 1920]) {
-      await tab.page.setViewportSize({ width, height: width === 360 ? 740 : 1080 });
-      const wide = await tab.page.evaluate(() => document.documentElement.scrollWidth);
-      assert.ok(wide <= width, `${wide} px wide at ${width}`);
-      if (shots) await tab.page.screenshot({ path: join(shots, `${colorScheme}-${width}.png`), fullPage: true });
-    }
-    assert.deepEqual(tab.complaints, []);
-    await context.close();
+  const context = await world.browser.newContext({ reducedMotion: "reduce" });
+  const tab = await ready(world, context);
+  const { page } = tab;
+  await set(tab, shots ? LONG_RUN : RUN);
+  await page.click("#train");
+  await tab.event("idle", 900);
+  if (shots) {
+    mkdirSync(shots, { recursive: true });
+    await page.locator("#suggestions button").first().click();
+    for (const side of ["base", "tuned"]) await tab.until(side, (event) => event.type === "answered" && event.side === side);
+    await page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = false)));
   }
+  for (const [width, height] of Object.entries(SIZES)) {
+    await page.setViewportSize({ width: Number(width), height });
+    for (const colorScheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme });
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+      assert.ok(wide <= width, `${wide} px wide at ${width}`);
+      if (!shots) continue;
+      await page.waitForTimeout(500); // the charts follow
+      await page.screenshot({ path: join(shots, `${colorScheme}-${width}.png`), fullPage: true });
+      for (const id of await page.evaluate(() => [...document.querySelectorAll("section:not([hidden])")].map(({ id }) => id))) {
+        await page.locator(`#${id}`).screenshot({ path: join(shots, `${colorScheme}-${width}-${id}.png`) });
+      }
+    }
+  }
+  assert.deepEqual(tab.complaints, []);
+  await context.close();
 }
 
-export const tests = [["fits-every-width", fits]];
+export const tests = [
+  ["fits-every-width", fits],
+  ["weighs-little", weighs],
+];

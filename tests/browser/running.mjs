@@ -56,7 +56,7 @@ async function ask(tab) {
 
 /** The tuned answer of the native binary. */
 function nativeAnswer(world, adapter) {
-  const args = ["generate", "--model", "demo", "--prompt", QUESTION, "--max-tokens", "128", "--json"];
+  const args = ["generate", "--model", "demo", "--prompt", QUESTION, "--json"];
   return lines(run(world, ...args, "--adapter-path", adapter)).find(({ which }) => which === "tuned").text;
 }
 

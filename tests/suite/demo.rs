@@ -35,7 +35,7 @@ struct Demo {
 impl Demo {
     fn open() -> Self {
         let source = block_on(demo::source()).expect("the bundled model");
-        let model = block_on(Model::load(&source, &flex(), u64::MAX)).expect("its weights");
+        let model = block_on(Model::load(&source, &flex())).expect("its weights");
         Self { codec: Codec::new(&source).expect("its tokenizer"), model }
     }
 

@@ -13,9 +13,7 @@ use std::sync::OnceLock;
 /// Loaded once for all tests: half a gigabyte.
 fn model() -> Option<&'static Model> {
     static MODEL: OnceLock<Option<Model>> = OnceLock::new();
-    MODEL
-        .get_or_init(|| smollm2_source().map(|source| block_on(Model::load(&source, &flex(), u64::MAX)).expect("load")))
-        .as_ref()
+    MODEL.get_or_init(|| smollm2_source().map(|source| block_on(Model::load(&source, &flex())).expect("load"))).as_ref()
 }
 
 #[test]
@@ -144,7 +142,7 @@ fn lora_r7() {
 fn one_step_on_the_gpu() {
     let Some(source) = smollm2_source() else { return };
     let gpu = gpu();
-    let loaded = block_on(Model::load(&source, &gpu.device, gpu.info.max_tensor_bytes)).expect("load");
+    let loaded = block_on(Model::load(&source, &gpu.device)).expect("load");
     let ids = Tensors::open("train_smollm2.safetensors").i32("input_ids");
     let batch = [batch(&ids[..64], 1)];
     let losses = |trainer: &mut Trainer| -> [f64; 2] {

@@ -77,7 +77,7 @@ pub fn golden_source(folder: &str) -> Source {
 
 /// All of a model on `device`.
 pub fn load(source: &Source, device: &Device) -> Model {
-    block_on(Model::load(source, device, u64::MAX)).expect("a model that loads")
+    block_on(Model::load(source, device)).expect("a model that loads")
 }
 
 /// The tiny golden model.

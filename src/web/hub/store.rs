@@ -14,7 +14,7 @@ use crate::web::protocol::StoredModel;
 use crate::weights::{Storage, quoted};
 use js_sys::Uint8Array;
 use serde::{Deserialize, Serialize};
-use web_sys::Blob;
+use web_sys::File;
 
 const MODELS: &str = "models";
 /// No file of a model is stored under this name: a `~` would be encoded.
@@ -47,6 +47,9 @@ struct StoredFile {
     /// As the hub has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     hash: Option<String>,
+    /// When the user's own file was changed last, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modified: Option<f64>,
 }
 
 /// One model's folder.
@@ -91,16 +94,12 @@ pub async fn remove(name: &str) -> Result<()> {
     models().await?.remove(&folder_name(name)).await
 }
 
-/// Copies files that the user chose into the store, in the place of others that were kept under this `name`.
+/// Copies files that the user chose into the store, in the place of others that were kept under this `name`; those that
+/// are there already stay.
 ///
 /// # Errors
 /// If a model of the hub has this name, the storage is full, or `cancel` ends it; nothing is kept then.
-pub async fn keep(
-    name: &str,
-    files: &[(String, Blob)],
-    progress: &mut dyn Progress,
-    cancel: &Cancel,
-) -> Result<Vec<(String, Storage)>> {
+pub async fn keep(name: &str, files: &[(String, File)], progress: &mut dyn Progress, cancel: &Cancel) -> Result<()> {
     if name.is_empty() || name.len() > MAX_NAME {
         return Err(Error::Usage(format!("a stored model's name has 1 to {MAX_NAME} letters, not {}", name.len())));
     }
@@ -109,16 +108,18 @@ pub async fn keep(
         let what = "a model from the hub is stored under this name; give another, or delete that one first";
         return Err(Error::model(format!("stored model {}", quoted(name)), what));
     }
+    if model.is_complete() && model.holds(files) {
+        return Ok(());
+    }
     remove(name).await?;
     model = Model::create(name).await?;
     let kept = model.copy(files, progress, cancel).await;
-    if let Err(error) = kept {
+    if kept.is_err() {
         drop(model);
         // Half a copy is of no use to anyone; that it cannot be removed is no second error.
         let _ = remove(name).await;
-        return Err(error);
     }
-    model.files().await
+    kept
 }
 
 /// How much this site stores, and may.
@@ -183,7 +184,8 @@ impl Model {
 
     /// Notes that a file is whole.
     pub async fn add(&mut self, file: &str, size: u64, hash: Option<&str>) -> Result<()> {
-        self.manifest.files.push(StoredFile { name: file.to_owned(), size, hash: hash.map(str::to_owned) });
+        let (name, hash) = (file.to_owned(), hash.map(str::to_owned));
+        self.manifest.files.push(StoredFile { name, size, hash, modified: None });
         self.save().await
     }
 
@@ -222,13 +224,23 @@ impl Model {
         Ok(files)
     }
 
-    async fn copy(&mut self, files: &[(String, Blob)], progress: &mut dyn Progress, cancel: &Cancel) -> Result<()> {
+    /// Whether these very files are there.
+    fn holds(&self, files: &[(String, File)]) -> bool {
+        let stored = &self.manifest.files;
+        let is_there = |(name, file): &(String, File)| {
+            let same = |stored: &&StoredFile| stored.name == *name && stored.size == file.size() as u64;
+            stored.iter().find(same).is_some_and(|stored| stored.modified == Some(file.last_modified()))
+        };
+        stored.len() == files.len() && files.iter().all(is_there)
+    }
+
+    async fn copy(&mut self, files: &[(String, File)], progress: &mut dyn Progress, cancel: &Cancel) -> Result<()> {
         self.manifest.is_kept = true;
         self.save().await?;
-        let total = files.iter().map(|(_, blob)| blob.size() as u64).sum();
+        let total = files.iter().map(|(_, file)| file.size() as u64).sum();
         let mut done = 0;
-        for (name, blob) in files {
-            let from = Storage::from_blob(name, blob.clone());
+        for (name, file) in files {
+            let from = Storage::from_blob(name, file.clone().into());
             let to = self.open(name).await?;
             for start in (0..from.len()).step_by(PIECE as usize) {
                 cancel.check()?;
@@ -239,7 +251,8 @@ impl Model {
             to.flush().await?;
             drop(to);
             done += from.len();
-            self.add(name, from.len(), None).await?;
+            let modified = Some(file.last_modified());
+            self.manifest.files.push(StoredFile { name: name.clone(), size: from.len(), hash: None, modified });
         }
         self.finish().await
     }

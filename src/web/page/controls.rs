@@ -156,12 +156,17 @@ fn connect_page(page: &Rc<Page>) {
             hidden.link.send(&Request::Save);
         }
     });
-    let leaving = page.clone();
-    on(&window(), "pagehide", move |_| {
-        if leaving.is_running() {
-            leaving.link.send(&Request::Save);
+    // Some browsers put a tab to sleep, or throw it away, with only one of these before.
+    let save = |page: &Rc<Page>| {
+        let page = page.clone();
+        move |_| {
+            if page.is_running() {
+                page.link.send(&Request::Save);
+            }
         }
-    });
+    };
+    on(&document(), "freeze", save(page));
+    on(&window(), "pagehide", save(page));
     let resized = page.clone();
     on(&window(), "resize", move |_| resized.train.stale());
 }

@@ -98,6 +98,8 @@ pub fn run() {
         }
     });
     heat::draw_scale();
+    settings::fill_data_options();
+    talk::fill_options();
     controls::connect(&page);
     drop::connect(&page);
     page.train.stale();
@@ -165,7 +167,7 @@ impl Page {
             Event::Sample { step, prompt, text } => self.train.sample(step, prompt, &text),
             Event::Paused { step } => {
                 self.run.set(Run::Paused);
-                announce(&format!("Paused at step {step}; the state is saved."));
+                announce(&format!("Paused at step {step}."));
             }
             Event::Resumed { .. } => self.run.set(Run::Training),
             Event::Idle { has_adapter } => self.idle(has_adapter),

@@ -1,6 +1,6 @@
 //! The view of the model: the open one, how to open another, and what is stored.
 
-use super::dom::{self, add, element, set_text};
+use super::dom::{self, add, announce, element, set_text};
 use super::link::Link;
 use crate::web::protocol::{ModelReport, ModelSource, Request, StoredModel};
 use crate::write;
@@ -90,6 +90,12 @@ impl ModelView {
             write::bytes(model.device_bytes),
         );
         set_text("model-facts", &facts);
+        if let Some(why) = &model.not_kept {
+            let text = format!("Not kept in this browser: {why}. After a reload, choose its files again.");
+            set_text("model-warning", &text);
+            announce(&text);
+        }
+        dom::show("model-warning", model.not_kept.is_some());
         set_text("model-state", "");
         if let Some(asked) = self.asked.take() {
             *self.opened.borrow_mut() = Some(asked);

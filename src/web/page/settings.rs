@@ -1,10 +1,10 @@
 //! The settings of a run: fields, and what they would take.
 
-use super::dom::{self, by_id, element, set_text, show};
+use super::dom::{self, element, set_text, show};
 use crate::adapter::{DEFAULT_RANK, Method, divisors_of_all};
 use crate::model::Projection;
 use crate::train::{Schedule, TrainConfig};
-use crate::web::protocol::{ModelReport, PlanReport, Settings};
+use crate::web::protocol::{DataOptions, ModelReport, PlanReport, Settings};
 use crate::write;
 use std::cell::RefCell;
 
@@ -269,14 +269,22 @@ fn parsed<T: std::str::FromStr>(id: &'static str, label: &str, expected: &str) -
     })
 }
 
+/// Puts the defaults of how rows become examples into their fields.
+pub fn fill_data_options() {
+    let options = DataOptions::default();
+    dom::check("mask-prompt", options.mask_prompt);
+    dom::set_value("max-seq-length", &options.max_seq_length.to_string());
+    dom::set_value("val-split", &write::setting(options.val_split));
+}
+
 /// The options of how rows become examples, or what is wrong with them.
-pub fn data_options() -> Result<crate::web::protocol::DataOptions, (&'static str, String)> {
+pub fn data_options() -> Result<DataOptions, (&'static str, String)> {
     let val_split: f64 = parsed("val-split", "Share kept for validation", "a number from 0 to below 1")?;
     if !(0.0..1.0).contains(&val_split) {
         return Err(("val-split", format!("Share kept for validation is {val_split}; expected 0 to below 1.")));
     }
-    Ok(crate::web::protocol::DataOptions {
-        mask_prompt: by_id::<web_sys::HtmlInputElement>("mask-prompt").checked(),
+    Ok(DataOptions {
+        mask_prompt: dom::is_checked("mask-prompt"),
         max_seq_length: parsed("max-seq-length", "Longest row", "a whole number")?,
         val_split,
     })

@@ -2,9 +2,10 @@
 
 use super::dom::{self, add, announce, element, set_text};
 use super::link::Link;
-use crate::generate::Sampling;
+use crate::generate::{DEFAULT_MAX_TOKENS, Sampling};
 use crate::text::Message;
 use crate::web::protocol::{Request, Side};
+use crate::write;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -235,6 +236,15 @@ impl TalkView {
         set_text("talk-error", message);
         self.update();
     }
+}
+
+/// Puts the defaults of how answers are drawn into their fields.
+pub fn fill_options() {
+    let Sampling { temperature, top_p, seed } = Sampling::default();
+    dom::set_value("max-tokens", &DEFAULT_MAX_TOKENS.to_string());
+    dom::set_value("temperature", &write::setting(temperature));
+    dom::set_value("top-p", &write::setting(top_p));
+    dom::set_value("talk-seed", &seed.to_string());
 }
 
 fn read_options() -> Result<(usize, Sampling), String> {

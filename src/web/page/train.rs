@@ -227,6 +227,9 @@ impl TrainView {
             Line { class: "train", points: &smoothed, is_area: false, has_dots: false },
         ];
         chart::draw("loss-chart", &label, curves.steps(), &lines);
+        if !element("loss-table").hidden() {
+            self.fill_table();
+        }
     }
 
     fn draw_rate(&self) {

@@ -201,6 +201,8 @@ pub struct ModelReport {
     pub max_positions: usize,
     /// Whether it has a chat template, without which it only continues text.
     pub has_chat_template: bool,
+    /// Why the user's files could not be copied into this browser's storage, where they could not.
+    pub not_kept: Option<String>,
     /// Bytes on the device.
     pub device_bytes: u64,
     /// The settings that are the default for this model, and for the bundled data if it is the bundled model.

@@ -157,6 +157,12 @@ pub struct DataOptions {
     pub val_split: f64,
 }
 
+impl Default for DataOptions {
+    fn default() -> Self {
+        Self { mask_prompt: true, max_seq_length: TrainConfig::default().max_seq_length, val_split: 0.1 }
+    }
+}
+
 /// Settings of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {

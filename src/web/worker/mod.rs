@@ -18,10 +18,10 @@ use crate::train::Snapshot;
 use crate::web::checkpoints::{self, Checkpoint};
 use crate::web::files::Lock;
 use crate::web::hub::store;
-use crate::web::protocol::{Cause, Event, Request, Settings, UnfinishedRun};
+use crate::web::protocol::{Cause, Event, ModelSource, Request, Settings, UnfinishedRun};
 use data::{DataFiles, OpenData};
 use inbox::{Inbox, Letter};
-use model::OpenModel;
+use model::{FoundModel, OpenModel};
 use plan::Speed;
 use post::{post, post_broken, post_with, scope};
 use run::SavedRun;
@@ -137,11 +137,7 @@ impl Worker {
         match request {
             Request::Start => self.start().await,
             Request::OpenModel { source } => {
-                // The memory of the old one is free before the new one needs it.
-                (self.model, self.data, self.adapter) = (None, None, None);
-                let open = OpenModel::open(source, attachments, self.device()?, &self.inbox).await?;
-                post(&Event::Model(open.report.clone()));
-                self.model = Some(open);
+                self.open(source, attachments).await?;
                 post(&stored().await?);
                 Ok(())
             }
@@ -208,6 +204,17 @@ impl Worker {
         Ok(())
     }
 
+    /// Opens a model. Where it cannot be, the old one is still open.
+    async fn open(&mut self, source: ModelSource, attachments: &[JsValue]) -> Result<()> {
+        let found = FoundModel::find(source, attachments, self.device()?, &self.inbox).await?;
+        // The memory of the old one is free before the new one needs it.
+        (self.model, self.data, self.adapter) = (None, None, None);
+        let open = OpenModel::open(found, attachments, self.device()?, &self.inbox).await?;
+        post(&Event::Model(open.report.clone()));
+        self.model = Some(open);
+        Ok(())
+    }
+
     fn set_data(&mut self, files: DataFiles, seed: u64) -> Result<()> {
         let data = OpenData::new(files, self.model()?, seed)?;
         post(&Event::Data(data.report.clone()));
@@ -243,14 +250,14 @@ impl Worker {
         let none = || Error::Usage("there is no run to go on with".into());
         let SavedRun { model, model_name, data, settings } = saved_run().await?.ok_or_else(none)?;
         if self.model.as_ref().is_none_or(|open| open.from != model || open.name != model_name) {
-            if model == crate::web::protocol::ModelSource::Files {
+            if model == ModelSource::Files {
                 return Err(Error::Usage(format!("open the model {model_name} again, then go on")));
             }
-            (self.model, self.data, self.adapter) = (None, None, None);
-            self.model = Some(OpenModel::open(model, &[], self.device()?, &self.inbox).await?);
+            self.open(model, &[]).await?;
+        } else {
+            post(&Event::Model(self.model()?.report.clone()));
         }
         let open = self.model()?;
-        post(&Event::Model(open.report.clone()));
         let Some(Checkpoint { place, mut files, log, .. }) = newest().await? else { return Err(none()) };
         let file = |name: &str| files.remove(name).ok_or_else(|| Error::adapter(&place, format!("{name} is missing")));
         let snapshot = Snapshot::from_files(file, &open.model.config, &place)?;

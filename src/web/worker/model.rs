@@ -11,10 +11,11 @@ use crate::model::{Model, Projection};
 use crate::source::Source;
 use crate::text::{Codec, Message};
 use crate::train::TrainConfig;
-use crate::web::hub::{Cancel, Hub, Progress};
+use crate::web::hub::{Cancel, Hub, Progress, store};
 use crate::web::protocol::{Event, ModelReport, ModelSource, Settings};
 use crate::weights::Storage;
 use wasm_bindgen::{JsCast, JsValue};
+use web_sys::File;
 use web_time::{Duration, Instant};
 
 /// The files of the bundled model, beside the page.
@@ -22,7 +23,7 @@ const DEMO_FILES: [&str; 5] =
     ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
 /// Steps between saves in a browser, where a tab may go at any moment.
 const SAVE_EVERY: usize = 20;
-/// Time between two messages about a download.
+/// Time between two messages about a download or a copy.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// A model on the device.
@@ -36,22 +37,59 @@ pub struct OpenModel {
     pub report: ModelReport,
 }
 
-impl OpenModel {
-    /// Reads the model onto `device`.
-    pub async fn open(
+/// A model that can be opened: all but its weights was read and checked.
+pub struct FoundModel {
+    from: ModelSource,
+    source: Source,
+    codec: Codec,
+}
+
+impl FoundModel {
+    /// Fetches it, where it is not here yet, and reads what it is.
+    pub async fn find(
         from: ModelSource,
         attachments: &[JsValue],
         device: &SelectedDevice,
         inbox: &Inbox,
     ) -> Result<Self> {
-        let source = source(&from, attachments, inbox).await?;
+        let source = source(&from, attachments, inbox).await.map_err(|error| match error {
+            Error::Interrupted => {
+                Error::Usage("stopped; what has arrived is kept, and the next try goes on from there".into())
+            }
+            error => error,
+        })?;
+        source.check_fits(&device.info)?;
         let codec = Codec::new(&source)?;
-        let max_tensor_bytes = device.info.max_tensor_bytes;
+        Ok(Self { from, source, codec })
+    }
+}
+
+impl OpenModel {
+    /// Reads the model onto `device`.
+    pub async fn open(
+        found: FoundModel,
+        attachments: &[JsValue],
+        device: &SelectedDevice,
+        inbox: &Inbox,
+    ) -> Result<Self> {
+        let FoundModel { from, source, codec } = found;
         let what = format!("loading {}", source.name);
         let progress =
             |done, total| post(&Event::Progress { what: what.clone(), done: done as u64, total: total as u64 });
-        let model = Model::load_with(&source, &device.device, max_tensor_bytes, progress).await?;
-        let report = report(&from, &source, &codec);
+        let model = Model::load_with(&source, &device.device, progress).await?;
+        let mut report = report(&from, &source, &codec);
+        let from = match from {
+            ModelSource::Files => match keep(&source.name, attachments, inbox).await {
+                Ok(()) => ModelSource::Stored { name: source.name.clone() },
+                Err(error) => {
+                    let is_stopped = matches!(error, Error::Interrupted);
+                    let why = if is_stopped { "the copy was stopped".to_owned() } else { error.to_string() };
+                    report.not_kept = Some(why);
+                    ModelSource::Files
+                }
+            },
+            from => from,
+        };
         Ok(Self { from, name: source.name, codec, model, report })
     }
 
@@ -64,10 +102,22 @@ impl OpenModel {
     }
 }
 
-async fn source(from: &ModelSource, attachments: &[JsValue], inbox: &Inbox) -> Result<Source> {
+/// Copies the attached files into the browser's storage, so that the model opens without them from now on.
+async fn keep(name: &str, attachments: &[JsValue], inbox: &Inbox) -> Result<()> {
+    let cancel = cancellable(inbox);
+    store::keep(name, &files(attachments)?, &mut Told::new("keeping"), &cancel).await
+}
+
+/// What ends the thing that begins now, where the user wants it.
+fn cancellable(inbox: &Inbox) -> Cancel {
     let cancel = Cancel::default();
     inbox.wishes().cancel.replace(cancel.clone());
-    let mut progress = Download { told: None };
+    cancel
+}
+
+async fn source(from: &ModelSource, attachments: &[JsValue], inbox: &Inbox) -> Result<Source> {
+    let cancel = cancellable(inbox);
+    let mut progress = Told::new("downloading");
     match from {
         ModelSource::Demo => {
             let mut files = Vec::new();
@@ -77,7 +127,10 @@ async fn source(from: &ModelSource, attachments: &[JsValue], inbox: &Inbox) -> R
             }
             Source::from_files(demo::NAME, files).await
         }
-        ModelSource::Files => Source::from_files(files_name(attachments), files(attachments)?).await,
+        ModelSource::Files => {
+            let storage = |(name, file): (String, File)| (name.clone(), Storage::from_blob(name, file.into()));
+            Source::from_files(files_name(attachments), files(attachments)?.into_iter().map(storage).collect()).await
+        }
         ModelSource::Hub { name, revision } => {
             let files = hub().open(name, revision, &mut progress, &cancel).await?;
             Source::from_files(name.trim(), files).await
@@ -96,16 +149,23 @@ fn hub() -> Hub {
     named.map_or_else(Hub::default, |endpoint| Hub { endpoint, ..Hub::default() })
 }
 
-/// Tells the page how far a download is.
-struct Download {
-    told: Option<Instant>,
+/// Tells the page how far something is.
+struct Told {
+    doing: &'static str,
+    last: Option<Instant>,
 }
 
-impl Progress for Download {
+impl Told {
+    fn new(doing: &'static str) -> Self {
+        Self { doing, last: None }
+    }
+}
+
+impl Progress for Told {
     fn downloaded(&mut self, file: &str, done: u64, total: u64) {
-        if done >= total || self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            self.told = Some(Instant::now());
-            post(&Event::Progress { what: format!("downloading {file}"), done, total });
+        if done >= total || self.last.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            self.last = Some(Instant::now());
+            post(&Event::Progress { what: format!("{} {file}", self.doing), done, total });
         }
     }
 
@@ -116,14 +176,10 @@ impl Progress for Download {
 }
 
 /// The attached files that are of a model, by their names without folders.
-fn files(attachments: &[JsValue]) -> Result<Vec<(String, Storage)>> {
+fn files(attachments: &[JsValue]) -> Result<Vec<(String, File)>> {
     let known = |name: &str| [".json", ".jinja", ".safetensors", ".gguf"].iter().any(|end| name.ends_with(end));
-    let files = attachments.iter().filter_map(|file| file.dyn_ref::<web_sys::File>());
-    let mut found: Vec<_> = files
-        .map(|file| (file.name(), file))
-        .filter(|(name, _)| known(name))
-        .map(|(name, file)| (name.clone(), Storage::from_blob(name, file.clone().into())))
-        .collect();
+    let files = attachments.iter().filter_map(|file| file.dyn_ref::<File>());
+    let mut found: Vec<_> = files.map(|file| (file.name(), file.clone())).filter(|(name, _)| known(name)).collect();
     // One GGUF file is a model by itself, whatever lies beside it.
     if let Some(at) = found.iter().position(|(name, _)| name.ends_with(".gguf")) {
         found = vec![found.swap_remove(at)];
@@ -136,13 +192,13 @@ fn files(attachments: &[JsValue]) -> Result<Vec<(String, Storage)>> {
     Ok(found)
 }
 
-/// The folder that the files were picked from, or the first one's name.
+/// The folder that the files were picked from, or the largest one's name.
 fn files_name(attachments: &[JsValue]) -> String {
-    let first = attachments.iter().find_map(|file| file.dyn_ref::<web_sys::File>());
-    let Some(first) = first else { return "the files".into() };
-    let path = js_sys::Reflect::get(first, &"webkitRelativePath".into()).ok().and_then(|path| path.as_string());
+    let files = attachments.iter().filter_map(|file| file.dyn_ref::<File>());
+    let Some(largest) = files.max_by(|a, b| a.size().total_cmp(&b.size())) else { return "the files".into() };
+    let path = js_sys::Reflect::get(largest, &"webkitRelativePath".into()).ok().and_then(|path| path.as_string());
     let folder = path.as_deref().and_then(|path| path.split_once('/')).map(|(folder, _)| folder.to_owned());
-    folder.unwrap_or_else(|| first.name())
+    folder.unwrap_or_else(|| largest.name())
 }
 
 fn report(from: &ModelSource, source: &Source, codec: &Codec) -> ModelReport {
@@ -162,6 +218,7 @@ fn report(from: &ModelSource, source: &Source, codec: &Codec) -> ModelReport {
         hidden_size: config.hidden_size,
         max_positions: config.max_position_embeddings,
         has_chat_template: codec.template.is_some(),
+        not_kept: None,
         device_bytes: source.parameter_count() as u64 * 4,
         sizes: Projection::ALL.iter().map(|module| (*module, module.size(config))).collect(),
         defaults: Settings { method, modules, dropout: 0.0, train, prompts: Vec::new() },

@@ -58,6 +58,8 @@ pub async fn train(
         best: None,
         looked: None,
         saved: None,
+        has_begun: false,
+        is_stored: true,
         shown: None,
         steps: (0.0, 0.0),
         settings,
@@ -81,6 +83,10 @@ struct Reporter<'a> {
     looked: Option<Instant>,
     /// The step of the last save.
     saved: Option<usize>,
+    /// Whether the storage knows of the run.
+    has_begun: bool,
+    /// Whether the storage took what was saved last.
+    is_stored: bool,
     /// The step after which everything was shown that is due.
     shown: Option<usize>,
     /// Operations, and the seconds they took.
@@ -99,8 +105,12 @@ impl Reporter<'_> {
         let snapshot = resume.as_ref().map(|(snapshot, _)| snapshot);
         let run = Run::new(&mut trainer, rows, data.valid.as_ref(), device, snapshot).await?;
         match resume {
-            None => checkpoints::begin(&self.saved_run()).await?,
+            None => {
+                let begun = self.begin().await;
+                self.stored(begun, 0)?;
+            }
             Some((snapshot, log)) => {
+                self.has_begun = true;
                 // The page has forgotten it all. What came after the save is not so any more.
                 let step = snapshot.progress.step;
                 let events = log.lines().filter_map(|line| serde_json::from_str(line).ok());
@@ -119,6 +129,31 @@ impl Reporter<'_> {
         }
         // Nothing is left to go on with.
         checkpoints::clear().await
+    }
+
+    /// Notes in the storage what is to be trained, unless it is there.
+    async fn begin(&mut self) -> Result<()> {
+        if !self.has_begun {
+            checkpoints::begin(&self.saved_run()).await?;
+            self.has_begun = true;
+        }
+        Ok(())
+    }
+
+    async fn store(&mut self, files: &[(&str, Vec<u8>)], step: usize, best: Option<usize>) -> Result<()> {
+        self.begin().await?;
+        checkpoints::save(files, step, best, &self.log).await
+    }
+
+    /// Whether something was stored. A full storage is no reason to stop: what is trained is there as long as the tab.
+    fn stored(&mut self, outcome: Result<()>, step: usize) -> Result<bool> {
+        let error = outcome.err();
+        if let Some(error) = error.as_ref().filter(|_| self.is_stored) {
+            let message = format!("{error}. Training goes on, but what it learns now is lost if this tab closes.");
+            self.event(&TrainEvent::Warning { step, message })?;
+        }
+        self.is_stored = error.is_none();
+        Ok(self.is_stored)
     }
 
     fn log_line(&mut self, event: &TrainEvent) {
@@ -194,16 +229,16 @@ impl Observer for Reporter<'_> {
         Ok(())
     }
 
-    async fn save(&mut self, snapshot: &Snapshot, is_best: bool) -> Result<String> {
+    async fn save(&mut self, snapshot: &Snapshot, is_best: bool) -> Result<Option<String>> {
         let step = snapshot.progress.step;
         let best = snapshot.progress.best.map(|best| best.step);
         let files = snapshot.to_files(&self.open.model.config)?;
-        checkpoints::save(&files, step, best, &self.log).await?;
+        let outcome = self.store(&files, step, best).await;
         self.saved = Some(step);
         if is_best || self.best.is_none() {
             self.best = Some(snapshot.adapter.clone());
         }
-        Ok("this browser".into())
+        Ok(self.stored(outcome, step)?.then(|| "this browser".to_owned()))
     }
 
     async fn between_steps(&mut self, trainer: &Trainer) -> Result<Next> {
