@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{HtmlElement, HtmlInputElement, KeyboardEvent};
+use web_sys::{EventTarget, HtmlElement, HtmlInputElement, KeyboardEvent};
 
 /// How long an object URL is kept for the download that it starts, in milliseconds.
 const DOWNLOAD_MS: u32 = 60_000;
@@ -150,23 +150,20 @@ pub fn upload(page: &Page, files: Vec<web_sys::File>) {
 }
 
 fn connect_page(page: &Rc<Page>) {
-    let hidden = page.clone();
-    on(&document(), "visibilitychange", move |_| {
-        if document().hidden() && hidden.is_running() {
-            hidden.link.send(&Request::Save);
-        }
-    });
     // Some browsers put a tab to sleep, or throw it away, with only one of these before.
-    let save = |page: &Rc<Page>| {
+    for (target, event) in [
+        (EventTarget::from(document()), "visibilitychange"),
+        (document().into(), "freeze"),
+        (window().into(), "pagehide"),
+    ] {
         let page = page.clone();
-        move |_| {
-            if page.is_running() {
+        on(&target, event, move |event| {
+            let is_back = event.type_() == "visibilitychange" && !document().hidden();
+            if page.is_running() && !is_back {
                 page.link.send(&Request::Save);
             }
-        }
-    };
-    on(&document(), "freeze", save(page));
-    on(&window(), "pagehide", save(page));
+        });
+    }
     let resized = page.clone();
     on(&window(), "resize", move |_| resized.train.stale());
 }
