@@ -136,6 +136,11 @@ async function sleepingTab(world) {
   await tab.until("step 2", ({ event, step }) => event === "step" && step === 2, 120);
   const session = await context.newCDPSession(tab.page);
   await tab.mark();
+  // As the browser does it: hidden first, then frozen.
+  await tab.page.evaluate(() => {
+    Object.defineProperty(document, "hidden", { value: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  });
   await session.send("Page.setWebLifecycleState", { state: "frozen" });
   await tab.page.waitForTimeout(3000);
   await session.send("Page.setWebLifecycleState", { state: "active" });
