@@ -51,6 +51,7 @@ async function fits(world) {
       const wide = await page.evaluate(() => document.documentElement.scrollWidth);
       assert.ok(wide <= width, `${wide} px wide at ${width}`);
       if (!shots) continue;
+      await page.evaluate(() => scrollTo(0, 0)); // else the bar stands in the middle
       await page.waitForTimeout(500); // the charts follow
       await page.screenshot({ path: join(shots, `${colorScheme}-${width}.png`), fullPage: true });
       for (const id of await page.evaluate(() => [...document.querySelectorAll("section:not([hidden])")].map(({ id }) => id))) {

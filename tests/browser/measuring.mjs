@@ -137,7 +137,7 @@ async function model(world, file) {
   await set(tab, { ...QUIET, iters: 2, "batch-size": 1, "max-seq-length": 32 });
   await tab.page.waitForTimeout(2000); // the rows are read again
   await tab.page.click("#train");
-  await tab.event("idle", 1200);
+  await tab.until("step 2", ({ event, step }) => event === "step" && step === 2, 1200);
   for (const { step, loss, tokens, tokens_per_second: rate } of steps(await tab.heard())) {
     console.log(`step ${step}: loss ${loss}, ${tokens} tokens, ${rate.toFixed(2)} tokens/s`);
   }
