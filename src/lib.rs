@@ -17,8 +17,8 @@
 //! - [`device`]: which GPU or CPU, and its limits
 //! - [`selftest`]: every kernel against its twin on a device, and a toy run
 //!
-//! and beside them [`error`], [`hash`], [`random`], [`write`], and natively `cli`, `demo` (the bundled model), `export`, `files`
-//! and `inspect`.
+//! and beside them [`error`], [`hash`], [`random`], [`write`], and natively `cli`, `demo` (the bundled model), `export`,
+//! `files` and `inspect`.
 
 pub mod adapter;
 #[cfg(not(target_family = "wasm"))]

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { launch, openPage } from "./browser.mjs";
 import { ready, set } from "./running.mjs";
-import { serveSite } from "./site.mjs";
+import { serveWithWorker } from "./site.mjs";
 
 const file = (name, text) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.from(text) });
 
@@ -50,8 +50,7 @@ async function lostDevice(world) {
     GPUAdapter.prototype.requestDevice = async function (...given) {
       return (self.device = await requestDevice.apply(this, given));
     };`;
-  const changed = (path, body) => (path === "/worker-start.js" ? Buffer.concat([body, Buffer.from(take)]) : body);
-  const site = await serveSite(world.folder, changed);
+  const site = await serveWithWorker(world.folder, take);
   const context = await world.browser.newContext();
   const tab = await ready(world, context, site.url);
   await set(tab, { iters: 40, "steps-per-eval": 0, "save-every": 2 });
@@ -164,8 +163,7 @@ async function smallLimits(world) {
         get: (all, name) => (name === "maxStorageBufferBindingSize" ? 600_000 : Reflect.get(all, name, all)),
       });
     } });`;
-  const changed = (path, body) => (path === "/worker-start.js" ? Buffer.concat([body, Buffer.from(small)]) : body);
-  const site = await serveSite(world.folder, changed);
+  const site = await serveWithWorker(world.folder, small);
   const context = await world.browser.newContext();
   const tab = await openPage(context, site.url);
   const { request, message } = await tab.event("failed", 300);

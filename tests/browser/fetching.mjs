@@ -2,24 +2,27 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { openPage } from "./browser.mjs";
 import { REPO, startHub } from "./hub.mjs";
 import { ready, set } from "./running.mjs";
 
 const FILES = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
 const BREAK_AT = 1_000_000;
 
-async function fetchesAndKeeps(world) {
+/** A page that is ready, a hub that it fetches from, slowly, and the hub's model in the form. */
+async function openOnHub(world) {
   const file = (name) => [name, readFileSync(join(world.root, "web/demo/model", name))];
   const hub = await startHub(Object.fromEntries(FILES.map(file)));
-  const context = await world.browser.newContext();
-  const url = `${world.site.url}?hub=${encodeURIComponent(hub.url)}`;
-  const tab = await openPage(context, url);
-  await tab.event("data", 300);
   hub.pace = 10; // else all of it is on its way at once
-  hub.fault("/store", { breakAfter: BREAK_AT });
+  const context = await world.browser.newContext();
+  const tab = await ready(world, context, `${world.site.url}?hub=${encodeURIComponent(hub.url)}`);
   await tab.page.evaluate(() => (document.querySelector("#model-choices").open = true));
   await tab.page.fill("#hub-name", REPO);
+  return { hub, context, tab };
+}
+
+async function fetchesAndKeeps(world) {
+  const { hub, context, tab } = await openOnHub(world);
+  hub.fault("/store", { breakAfter: BREAK_AT });
   await tab.page.click("#hub-open");
   const model = await tab.event("model", 120);
   assert.equal(model.name, REPO);
@@ -51,14 +54,7 @@ async function fetchesAndKeeps(world) {
 
 /** A download is cancelled, and goes on when it is asked for again. */
 async function cancels(world) {
-  const file = (name) => [name, readFileSync(join(world.root, "web/demo/model", name))];
-  const hub = await startHub(Object.fromEntries(FILES.map(file)));
-  const context = await world.browser.newContext();
-  const tab = await openPage(context, `${world.site.url}?hub=${encodeURIComponent(hub.url)}`);
-  await tab.event("data", 300);
-  hub.pace = 10;
-  await tab.page.evaluate(() => (document.querySelector("#model-choices").open = true));
-  await tab.page.fill("#hub-name", REPO);
+  const { hub, context, tab } = await openOnHub(world);
   await tab.page.click("#hub-open");
   await tab.until("a part of it", ({ type, done }) => type === "progress" && done > BREAK_AT, 60);
   await tab.page.click("#cancel-open");

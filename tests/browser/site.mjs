@@ -12,6 +12,12 @@ const TYPES = {
   ".wasm": "application/wasm",
 };
 
+/** As `serveSite`, but for a worker that runs `script` too, before it is asked for anything. */
+export function serveWithWorker(folder, script) {
+  const changed = (path, body) => (path === "/worker-start.js" ? Buffer.concat([body, Buffer.from(script)]) : body);
+  return serveSite(folder, changed);
+}
+
 /** Serves `folder` until closed; `changed(path, body)` may give another body. Resolves to `{ url, requests, close }`. */
 export function serveSite(folder, changed = (_, body) => body) {
   const requests = [];

@@ -56,7 +56,7 @@ pub enum Event {
         /// The answer.
         text: String,
     },
-    /// Training holds; the state is saved.
+    /// Training holds; the state is saved, if the storage took it.
     Paused {
         /// Steps done.
         step: usize,

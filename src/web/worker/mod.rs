@@ -209,7 +209,7 @@ impl Worker {
         let found = FoundModel::find(source, attachments, self.device()?, &self.inbox).await?;
         // The memory of the old one is free before the new one needs it.
         (self.model, self.data, self.adapter) = (None, None, None);
-        let open = OpenModel::open(found, attachments, self.device()?, &self.inbox).await?;
+        let open = OpenModel::open(found, self.device()?, &self.inbox).await?;
         post(&Event::Model(open.report.clone()));
         self.model = Some(open);
         Ok(())

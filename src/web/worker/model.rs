@@ -42,6 +42,8 @@ pub struct FoundModel {
     from: ModelSource,
     source: Source,
     codec: Codec,
+    /// The user's files, where it comes from those.
+    picked: Vec<(String, File)>,
 }
 
 impl FoundModel {
@@ -52,7 +54,8 @@ impl FoundModel {
         device: &SelectedDevice,
         inbox: &Inbox,
     ) -> Result<Self> {
-        let source = source(&from, attachments, inbox).await.map_err(|error| match error {
+        let picked = if from == ModelSource::Files { files(attachments)? } else { Vec::new() };
+        let source = source(&from, &picked, inbox).await.map_err(|error| match error {
             Error::Interrupted => {
                 Error::Usage("stopped; what has arrived is kept, and the next try goes on from there".into())
             }
@@ -60,26 +63,21 @@ impl FoundModel {
         })?;
         source.check_fits(&device.info)?;
         let codec = Codec::new(&source)?;
-        Ok(Self { from, source, codec })
+        Ok(Self { from, source, codec, picked })
     }
 }
 
 impl OpenModel {
     /// Reads the model onto `device`.
-    pub async fn open(
-        found: FoundModel,
-        attachments: &[JsValue],
-        device: &SelectedDevice,
-        inbox: &Inbox,
-    ) -> Result<Self> {
-        let FoundModel { from, source, codec } = found;
+    pub async fn open(found: FoundModel, device: &SelectedDevice, inbox: &Inbox) -> Result<Self> {
+        let FoundModel { from, source, codec, picked } = found;
         let what = format!("loading {}", source.name);
         let progress =
             |done, total| post(&Event::Progress { what: what.clone(), done: done as u64, total: total as u64 });
         let model = Model::load_with(&source, &device.device, progress).await?;
         let mut report = report(&from, &source, &codec);
         let from = match from {
-            ModelSource::Files => match keep(&source.name, attachments, inbox).await {
+            ModelSource::Files => match keep(&source.name, &picked, inbox).await {
                 Ok(()) => ModelSource::Stored { name: source.name.clone() },
                 Err(error) => {
                     let is_stopped = matches!(error, Error::Interrupted);
@@ -102,10 +100,10 @@ impl OpenModel {
     }
 }
 
-/// Copies the attached files into the browser's storage, so that the model opens without them from now on.
-async fn keep(name: &str, attachments: &[JsValue], inbox: &Inbox) -> Result<()> {
+/// Copies the user's files into the browser's storage, so that the model opens without them from now on.
+async fn keep(name: &str, picked: &[(String, File)], inbox: &Inbox) -> Result<()> {
     let cancel = cancellable(inbox);
-    store::keep(name, &files(attachments)?, &mut Told::new("keeping"), &cancel).await
+    store::keep(name, picked, &mut Told::new("keeping"), &cancel).await
 }
 
 /// What ends the thing that begins now, where the user wants it.
@@ -115,7 +113,7 @@ fn cancellable(inbox: &Inbox) -> Cancel {
     cancel
 }
 
-async fn source(from: &ModelSource, attachments: &[JsValue], inbox: &Inbox) -> Result<Source> {
+async fn source(from: &ModelSource, picked: &[(String, File)], inbox: &Inbox) -> Result<Source> {
     let cancel = cancellable(inbox);
     let mut progress = Told::new("downloading");
     match from {
@@ -128,8 +126,9 @@ async fn source(from: &ModelSource, attachments: &[JsValue], inbox: &Inbox) -> R
             Source::from_files(demo::NAME, files).await
         }
         ModelSource::Files => {
-            let storage = |(name, file): (String, File)| (name.clone(), Storage::from_blob(name, file.into()));
-            Source::from_files(files_name(attachments), files(attachments)?.into_iter().map(storage).collect()).await
+            let storage = |(name, file): &(String, File)| (name.clone(), Storage::from_blob(name, file.clone().into()));
+            Source::from_files(files_name(picked.iter().map(|(_, file)| file)), picked.iter().map(storage).collect())
+                .await
         }
         ModelSource::Hub { name, revision } => {
             let files = hub().open(name, revision, &mut progress, &cancel).await?;
@@ -178,8 +177,8 @@ impl Progress for Told {
 /// The attached files that are of a model, by their names without folders.
 fn files(attachments: &[JsValue]) -> Result<Vec<(String, File)>> {
     let known = |name: &str| [".json", ".jinja", ".safetensors", ".gguf"].iter().any(|end| name.ends_with(end));
-    let files = attachments.iter().filter_map(|file| file.dyn_ref::<File>());
-    let mut found: Vec<_> = files.map(|file| (file.name(), file.clone())).filter(|(name, _)| known(name)).collect();
+    let files = || attachments.iter().filter_map(|file| file.dyn_ref::<File>());
+    let mut found: Vec<_> = files().map(|file| (file.name(), file.clone())).filter(|(name, _)| known(name)).collect();
     // One GGUF file is a model by itself, whatever lies beside it.
     if let Some(at) = found.iter().position(|(name, _)| name.ends_with(".gguf")) {
         found = vec![found.swap_remove(at)];
@@ -187,14 +186,13 @@ fn files(attachments: &[JsValue]) -> Result<Vec<(String, File)>> {
     if found.is_empty() {
         let what = "no model among these files; a model is a .gguf file, or config.json, tokenizer.json and \
                     model.safetensors together";
-        return Err(Error::model(files_name(attachments), what));
+        return Err(Error::model(files_name(files()), what));
     }
     Ok(found)
 }
 
 /// The folder that the files were picked from, or the largest one's name.
-fn files_name(attachments: &[JsValue]) -> String {
-    let files = attachments.iter().filter_map(|file| file.dyn_ref::<File>());
+fn files_name<'a>(files: impl Iterator<Item = &'a File>) -> String {
     let Some(largest) = files.max_by(|a, b| a.size().total_cmp(&b.size())) else { return "the files".into() };
     let path = js_sys::Reflect::get(largest, &"webkitRelativePath".into()).ok().and_then(|path| path.as_string());
     let folder = path.as_deref().and_then(|path| path.split_once('/')).map(|(folder, _)| folder.to_owned());
