@@ -65,6 +65,11 @@ impl Method {
         Self::Diablo { blocks }
     }
 
+    /// Whether what it trains are blocks of the weights themselves.
+    pub fn has_blocks(self) -> bool {
+        matches!(self, Self::Diablo { .. } | Self::Full)
+    }
+
     /// Name as in `--method`.
     pub fn name(self) -> &'static str {
         match self {

@@ -22,7 +22,7 @@ pub use norms::{MatrixNorms, update_norms};
 pub(crate) use norms::{norm, product_norm};
 pub use slots::{Slot, slots};
 
-use crate::kernels::block_matmul;
+use crate::kernels::{self, block_matmul, merged_linear};
 use crate::model::{Linear, Model, Projection};
 use burn::tensor::{Tensor, TensorData};
 use std::borrow::Cow;
@@ -43,6 +43,8 @@ pub struct LinearAdapter {
 pub enum AdapterWeights {
     /// Diagonal blocks, `[n, in / n, out / n]`.
     Diablo(Tensor<3>),
+    /// The same, and the weight holds their values already: they are here to be trained.
+    Merged(Tensor<3>),
     /// Low-rank factors.
     Lora {
         /// `[rank, in]`.
@@ -57,18 +59,19 @@ pub enum AdapterWeights {
 impl LinearAdapter {
     /// `x·Wᵀ` plus the adapter's part, without bias: `[n, in] -> [n, out]`.
     pub(crate) fn forward(&self, linear: &Linear, x: Tensor<2>) -> Tensor<2> {
-        let adapter_x = match &self.dropout {
-            None => x.clone(),
-            Some(dropout) => dropout.apply(x.clone()),
+        let dropped = |x: Tensor<2>| match &self.dropout {
+            None => x,
+            Some(dropout) => dropout.apply(x),
         };
         match &self.weights {
+            AdapterWeights::Merged(blocks) => merged_linear(x, linear.weight.clone(), blocks.clone()),
             // One block is the whole matrix: added to the weight it costs no second product.
             AdapterWeights::Diablo(blocks) if blocks.dims()[0] == 1 && self.dropout.is_none() => {
                 x.matmul(linear.weight.clone().transpose() + blocks.clone().squeeze_dim(0))
             }
-            AdapterWeights::Diablo(blocks) => block_matmul(linear.base(x), adapter_x, blocks.clone()),
+            AdapterWeights::Diablo(blocks) => block_matmul(linear.base(x.clone()), dropped(x), blocks.clone()),
             AdapterWeights::Lora { a, b, scale } => {
-                let update = adapter_x.matmul(a.clone().transpose()).matmul(b.clone().transpose());
+                let update = kernels::linear(kernels::linear(dropped(x.clone()), a.clone()), b.clone());
                 linear.base(x) + if *scale == 1.0 { update } else { update * *scale }
             }
         }
@@ -104,6 +107,25 @@ impl Adapters {
     /// # Panics
     /// If a tensor does not have its slot's size.
     pub fn new(config: &AdapterConfig, slots: &[Slot], tensors: Vec<Tensor<1>>, dropout: Option<Dropout>) -> Self {
+        Self::place(config, slots, tensors, dropout, AdapterWeights::Diablo)
+    }
+
+    /// Adapters whose values the model's weights hold already ([`AdapterWeights::Merged`]); otherwise as [`Adapters::new`].
+    ///
+    /// # Panics
+    /// If a tensor does not have its slot's size, or the method has no blocks.
+    pub fn merged(config: &AdapterConfig, slots: &[Slot], tensors: Vec<Tensor<1>>) -> Self {
+        assert!(config.method.has_blocks(), "{} cannot be merged", config.method.name());
+        Self::place(config, slots, tensors, None, AdapterWeights::Merged)
+    }
+
+    fn place(
+        config: &AdapterConfig,
+        slots: &[Slot],
+        tensors: Vec<Tensor<1>>,
+        dropout: Option<Dropout>,
+        blocks: fn(Tensor<3>) -> AdapterWeights,
+    ) -> Self {
         assert_eq!(slots.len(), tensors.len(), "one tensor for each slot");
         if config.method == Method::AllWeights {
             return Self { layers: Vec::new(), updates: tensors };
@@ -116,7 +138,7 @@ impl Adapters {
             let (layer, projection) = slot.matrix.expect("the slot of a matrix");
             let weights = match config.method {
                 Method::Diablo { .. } | Method::Full | Method::AllWeights => {
-                    AdapterWeights::Diablo(tensor.reshape(slot.shape_of::<3>()))
+                    blocks(tensor.reshape(slot.shape_of::<3>()))
                 }
                 Method::Lora { rank, alpha } => {
                     let (slot_b, b) = pairs.next().expect("slots come as pairs of A and B");

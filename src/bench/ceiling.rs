@@ -2,7 +2,6 @@
 
 use super::{filled, seconds};
 use crate::error::Result;
-use crate::kernels::on_cpu;
 use crate::model::{ModelConfig, Projection};
 use burn::tensor::Device;
 use rayon::prelude::*;
@@ -24,7 +23,7 @@ const COPIED: usize = 1 << 24;
 
 /// Seconds to copy [`COPIED`] values on all of the device.
 fn copy_seconds(device: &Device) -> Result<f64> {
-    if on_cpu(device) {
+    if *device == Device::flex() {
         // Burn's own element-wise operations run on one thread there, which is not what memory can do.
         let from = vec![1.0f32; COPIED];
         let mut to = vec![0.0f32; COPIED];

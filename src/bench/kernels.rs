@@ -4,12 +4,16 @@ use super::ceiling::Ceiling;
 use super::{filled, seconds};
 use crate::adapter::{AdapterConfig, slots};
 use crate::error::Result;
+use crate::kernels::attention::Attention;
 use crate::kernels::block_matmul::BlockMatmul;
 use crate::kernels::matmul::{Multiply, Product};
-use crate::kernels::{AdamWStep, adamw, block_matmul, global_norm, linear};
+use crate::kernels::{
+    AdamWStep, AttentionShape, adamw, block_matmul, causal_attention, cross_entropy, global_norm, linear, rms_norm,
+    rotary, swiglu,
+};
 use crate::model::{ModelConfig, Projection};
 use burn::backend::Dispatch;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use serde::Serialize;
 
 /// How fast one kernel runs at one shape.
@@ -95,6 +99,7 @@ pub fn measure_kernels(
             Dispatch::block_matmul_dd(primitive(&x), primitive(&g), n)
         })?;
     }
+    measure_layer(&mut measure, model, tokens)?;
     let mut sizes = Projection::ALL.map(|projection| projection.size(model)).to_vec();
     sizes.push([model.hidden_size, model.vocab_size]);
     sizes.sort_unstable();
@@ -126,4 +131,52 @@ pub fn measure_kernels(
         state = state.take().map(|state| adamw(state, gradient.clone(), norm.clone(), step));
     })?;
     Ok(measure.rates)
+}
+
+/// What a layer does besides its products.
+fn measure_layer(measure: &mut Measure<'_>, model: &ModelConfig, tokens: usize) -> Result<()> {
+    let device = measure.device;
+    let (heads, kv_heads, head_dim) = (model.num_attention_heads, model.num_key_value_heads, model.head_dim);
+    let filled = |width: usize| filled([tokens, width], device);
+    let (q, k, v, g) =
+        (filled(heads * head_dim), filled(kv_heads * head_dim), filled(kv_heads * head_dim), filled(heads * head_dim));
+    let shape = || AttentionShape { rows: 1, heads, kv_heads, head_dim, scale: 0.125, first: None };
+    // Half of the square, twice forward and five times backward.
+    let half = tokens * tokens * heads * head_dim;
+    let values = 2 * tokens * (heads + kv_heads) * head_dim;
+    let name = format!("T {tokens}, {heads} heads of {head_dim}");
+    measure.add("causal_attention", name.clone(), 2 * half, values, || {
+        causal_attention(q.clone(), k.clone(), v.clone(), shape())
+    })?;
+    let primitive = |tensor: &Tensor<2>| tensor.clone().into_dispatch();
+    measure.add("causal_attention (back)", name, 5 * half, 2 * values, || {
+        Dispatch::causal_attention_backward(primitive(&q), primitive(&k), primitive(&v), primitive(&g), shape())
+    })?;
+
+    let (hidden, mlp) = (model.hidden_size, model.intermediate_size);
+    let (x, weight) = (filled(hidden), filled(hidden).narrow(0, 0, 1).flatten(0, 1));
+    measure.add("rms_norm", format!("T {tokens}, {hidden} wide"), 4 * tokens * hidden, 2 * tokens * hidden, || {
+        rms_norm(x.clone(), weight.clone(), 1e-5)
+    })?;
+    let (gate, up) = (filled(mlp), filled(mlp));
+    measure.add("swiglu", format!("T {tokens}, {mlp} wide"), 6 * tokens * mlp, 3 * tokens * mlp, || {
+        swiglu(gate.clone(), up.clone())
+    })?;
+    let table = || filled(head_dim / 2);
+    let (cos, sin) = (table(), table());
+    let mut x = Some(filled(heads * head_dim));
+    let count = tokens * heads * head_dim;
+    measure.add("rotary", format!("T {tokens}, {heads} heads of {head_dim}"), 3 * count, 2 * count, || {
+        x = x.take().map(|x| rotary(x, cos.clone(), sin.clone()));
+    })?;
+    let logits = filled(model.vocab_size.min((1 << 24) / tokens).max(1));
+    let classes = logits.dims()[1];
+    let targets = Tensor::<1, Int>::from_data(vec![0i32; tokens].as_slice(), device);
+    measure.add(
+        "cross_entropy",
+        format!("T {tokens}, {classes} classes"),
+        4 * tokens * classes,
+        tokens * classes,
+        || cross_entropy(logits.clone(), targets.clone()),
+    )
 }

@@ -6,7 +6,7 @@ mod step;
 
 pub use ceiling::{Ceiling, measure_ceiling};
 pub use kernels::{KernelRate, measure_kernels};
-pub use step::{StepRate, StepSetup, measure_step};
+pub use step::{StepRate, StepSetup, Subject, measure_steps};
 
 use crate::error::{Error, Result};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -43,6 +43,12 @@ fn filled<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     let values: Vec<f32> =
         (0..shape.iter().product::<usize>()).map(|i| ((i * 37) % 101) as f32 / 101.0 - 0.5).collect();
     Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// Begins the measurement of [`peak_rss_mb`] anew, where the system can.
+fn forget_peak_rss() {
+    // Linux, proc(5): 5 sets the peak to what is resident now. Without it the peak is that of the whole run.
+    _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 /// Largest resident memory of this process so far, in MB; `None` where the system does not tell.

@@ -1,12 +1,12 @@
 //! Training steps, timed.
 
-use super::{median, peak_rss_mb};
+use super::{forget_peak_rss, median, peak_rss_mb, sync};
 use crate::adapter::AdapterConfig;
 use crate::data::Batch;
-use crate::error::Result;
-use crate::model::Model;
+use crate::error::{Error, Result};
+use crate::model::{Model, Targets, Tokens, next_token_loss};
 use crate::random::Random;
-use crate::train::{TrainConfig, Trainer};
+use crate::train::{Mode, TrainConfig, Trainer};
 use serde::Serialize;
 use web_time::Instant;
 
@@ -17,18 +17,45 @@ pub struct StepSetup {
     pub batch_size: usize,
     /// Tokens of a row.
     pub sequence: usize,
-    /// Steps before the clock starts.
+    /// Steps before the clock starts, in every round.
     pub warmup: usize,
     /// Steps that are timed.
     pub steps: usize,
+    /// Whether layers are computed twice, to keep less.
+    pub grad_checkpoint: bool,
+}
+
+impl StepSetup {
+    /// Random tokens, every one a target.
+    fn batch(&self, random: &mut Random, vocab_size: usize) -> Batch {
+        let count = self.batch_size * self.sequence;
+        let ids: Vec<i32> = (0..count).map(|_| random.below(vocab_size as u64) as i32).collect();
+        Batch {
+            rows: self.batch_size,
+            len: self.sequence,
+            labels: ids.clone(),
+            input_ids: ids,
+            lengths: vec![self.sequence; self.batch_size],
+            starts: None,
+        }
+    }
+}
+
+/// Whose steps are timed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Subject {
+    /// No adapter: forward, and backward to the input of the first layer. What no method can do without.
+    Frozen,
+    /// A training step.
+    Adapter(AdapterConfig, Mode),
 }
 
 /// How fast one method trains.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepRate {
-    /// `diablo`, `lora` or `full`.
+    /// `frozen`, `diablo`, `lora` or `full`.
     pub method: &'static str,
-    /// How the adapter meets the base: `side` (beside it) or `dense`.
+    /// Where the adapter is: `merged` into the weights, at their `side`, or `none`.
     pub mode: &'static str,
     /// Tokens a row.
     pub sequence: usize,
@@ -42,53 +69,102 @@ pub struct StepRate {
     pub step_seconds: f64,
     /// Fastest step.
     pub step_seconds_min: f64,
-    /// Largest resident memory of the process so far.
+    /// Largest resident memory of the process while the method ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_rss_mb: Option<f64>,
 }
 
-/// Trains a fresh adapter on random tokens, every one a target, and times its steps.
+/// Rounds over which the steps of every method are spread, so that a machine that slows down slows all of them.
+const ROUNDS: usize = 4;
+
+/// Times steps on random tokens, every one a target: a few of each subject, in turn.
 ///
 /// # Errors
-/// If the adapter does not fit the model, or a step fails.
-pub async fn measure_step(model: &Model, adapter: AdapterConfig, setup: StepSetup) -> Result<StepRate> {
-    let config = TrainConfig { iters: setup.warmup + setup.steps, ..TrainConfig::default() };
-    let (method, modules) = (adapter.method, adapter.modules.clone());
-    let mut trainer =
-        Trainer::new(model.clone(), "bench".into(), AdapterConfig { method, modules, dropout: 0.0 }, config)?;
+/// If an adapter does not fit the model, or a step fails.
+pub async fn measure_steps(mut model: Model, subjects: &[Subject], setup: StepSetup) -> Result<Vec<StepRate>> {
+    let rounds = ROUNDS.min(setup.steps);
+    let mut times = vec![Vec::new(); subjects.len()];
+    let mut rates: Vec<Option<StepRate>> = vec![None; subjects.len()];
+    for round in 0..rounds {
+        let timed = setup.steps / rounds + usize::from(round < setup.steps % rounds);
+        for ((subject, times), rate) in subjects.iter().zip(&mut times).zip(&mut rates) {
+            forget_peak_rss();
+            let trainable_parameters;
+            (model, trainable_parameters) = match subject {
+                Subject::Frozen => (frozen_steps(model, setup, timed, times)?, 0),
+                Subject::Adapter(adapter, mode) => {
+                    training_steps(model, adapter.clone(), *mode, setup, timed, times).await?
+                }
+            };
+            let earlier = rate.as_ref().and_then(|rate| rate.peak_rss_mb);
+            let peak = peak_rss_mb().map(|peak| peak.max(earlier.unwrap_or(0.0)));
+            let (method, mode) = match subject {
+                Subject::Frozen => ("frozen", "none"),
+                Subject::Adapter(adapter, Mode::Merged) => (adapter.method.name(), "merged"),
+                Subject::Adapter(adapter, Mode::Side) => (adapter.method.name(), "side"),
+            };
+            let mut sorted = times.clone();
+            let step_seconds = median(&mut sorted);
+            *rate = Some(StepRate {
+                method,
+                mode,
+                sequence: setup.sequence,
+                batch_size: setup.batch_size,
+                trainable_parameters,
+                tokens_per_second: (setup.batch_size * setup.sequence) as f64 / step_seconds,
+                step_seconds,
+                step_seconds_min: sorted[0],
+                peak_rss_mb: peak,
+            });
+        }
+    }
+    Ok(rates.into_iter().flatten().collect())
+}
+
+/// Returns the model, untouched, and how many values were trained.
+async fn training_steps(
+    model: Model,
+    adapter: AdapterConfig,
+    mode: Mode,
+    setup: StepSetup,
+    timed: usize,
+    times: &mut Vec<f64>,
+) -> Result<(Model, usize)> {
+    let StepSetup { grad_checkpoint, warmup, .. } = setup;
+    let config = TrainConfig { iters: warmup + timed, grad_checkpoint, ..TrainConfig::default() };
+    let vocab_size = model.config.vocab_size;
+    let mut trainer = Trainer::with_mode(model, "bench".into(), adapter, config, mode)?;
     let mut random = Random::new(1);
-    let mut times = Vec::new();
-    for step in 0..setup.warmup + setup.steps {
-        let count = setup.batch_size * setup.sequence;
-        let ids: Vec<i32> = (0..count).map(|_| random.below(model.config.vocab_size as u64) as i32).collect();
-        let batch = Batch {
-            rows: setup.batch_size,
-            len: setup.sequence,
-            labels: ids.clone(),
-            input_ids: ids,
-            lengths: vec![setup.sequence; setup.batch_size],
-            starts: None,
-        };
+    for step in 0..setup.warmup + timed {
+        let batch = setup.batch(&mut random, vocab_size);
         let start = Instant::now();
         trainer.step(&[batch]).await?;
         if step >= setup.warmup {
             times.push(start.elapsed().as_secs_f64());
         }
     }
-    let step_seconds = median(&mut times);
-    Ok(StepRate {
-        method: method.name(),
-        mode: if trainer.slots().iter().any(|slot| slot.shape.first() == Some(&1) && slot.shape.len() == 3) {
-            "dense"
-        } else {
-            "side"
-        },
-        sequence: setup.sequence,
-        batch_size: setup.batch_size,
-        trainable_parameters: trainer.parameter_count(),
-        tokens_per_second: (setup.batch_size * setup.sequence) as f64 / step_seconds,
-        step_seconds,
-        step_seconds_min: times[0],
-        peak_rss_mb: peak_rss_mb(),
-    })
+    let count = trainer.parameter_count();
+    Ok((trainer.into_base(), count))
+}
+
+fn frozen_steps(model: Model, setup: StepSetup, timed: usize, times: &mut Vec<f64>) -> Result<Model> {
+    let device = model.device();
+    let mut random = Random::new(1);
+    for step in 0..setup.warmup + timed {
+        let batch = setup.batch(&mut random, model.config.vocab_size);
+        let start = Instant::now();
+        let no_target = || Error::Usage("a row of one token has no target".into());
+        let targets = Targets::new(&batch.labels, batch.rows, &device).ok_or_else(no_target)?;
+        let tokens = Tokens::of_batch(&batch, &device);
+        let x = model.embed(&tokens).autodiff().require_grad();
+        let hidden = model.forward_from(x.clone(), &tokens, None, None);
+        let mut grads = next_token_loss(&model, hidden, &targets).backward();
+        let gradient = x.grad_remove(&mut grads);
+        sync(&device)?;
+        drop(gradient);
+        if step >= setup.warmup {
+            times.push(start.elapsed().as_secs_f64());
+        }
+    }
+    Ok(model)
 }

@@ -3,20 +3,24 @@
 use super::common::{DeviceArgs, ModelArgs};
 use super::output;
 use crate::adapter::{AdapterConfig, Method};
-use crate::bench::{Ceiling, KernelRate, StepRate, StepSetup, measure_ceiling, measure_kernels, measure_step};
+use crate::bench::{
+    Ceiling, KernelRate, StepRate, StepSetup, Subject, measure_ceiling, measure_kernels, measure_steps,
+};
 use crate::error::{Error, Result, did_you_mean};
 use crate::model::{ModelConfig, Projection};
+use crate::train::Mode;
 use serde_json::{Value, json};
 
 /// Measure training steps, each kernel, and the limits of the device
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   diablo bench --model SmolLM2-135M-Instruct --blocks 48 --seq 512
-  diablo bench --model SmolLM2-135M-Instruct --methods diablo,lora --json")]
+  diablo bench --model SmolLM2-135M-Instruct --methods frozen,diablo,lora --json")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Methods whose steps are timed, one after the other, separated by commas; none: \"\"
+    /// Whose steps are timed, in turns, separated by commas: frozen (no adapter: what no method can do without), diablo,
+    /// diablo-side (not merged into the weights), lora, full; none: \"\"
     #[arg(long, value_name = "LIST", default_value = "diablo")]
     methods: String,
     /// DiaBlo: number of blocks [default: 64, or the largest number below it that divides every matrix]
@@ -34,12 +38,15 @@ pub struct Args {
     /// Rows in a batch
     #[arg(long, value_name = "N", default_value_t = 1)]
     batch_size: usize,
-    /// Steps before the clock starts
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    /// Steps before the clock starts, each time a method's turn comes
+    #[arg(long, value_name = "N", default_value_t = 1)]
     warmup: usize,
     /// Steps that are timed
     #[arg(long, value_name = "N", default_value_t = 8)]
     steps: usize,
+    /// Compute layers twice, to keep less
+    #[arg(long)]
+    grad_checkpoint: bool,
     /// Time the steps only, not the kernels and the limits of the device
     #[arg(long)]
     steps_only: bool,
@@ -56,17 +63,20 @@ impl Args {
         }
         let opened = self.model.open().await?;
         let config = &opened.source.config;
-        let adapters = self.adapters(config)?;
+        let subjects = self.subjects(config)?;
         let device = self.device.select(json).await?;
         let out = Output { json };
         // Steps first: the ceiling's buffers would count into their peak memory.
-        if !adapters.is_empty() {
+        if !subjects.is_empty() {
             let model = opened.load(&device).await?;
-            let setup =
-                StepSetup { batch_size: self.batch_size, sequence: self.seq, warmup: self.warmup, steps: self.steps };
-            for adapter in adapters {
-                out.step(&measure_step(&model, adapter, setup).await?)?;
-            }
+            let setup = StepSetup {
+                batch_size: self.batch_size,
+                sequence: self.seq,
+                warmup: self.warmup,
+                steps: self.steps,
+                grad_checkpoint: self.grad_checkpoint,
+            };
+            out.steps(&measure_steps(model, &subjects, setup).await?)?;
         }
         if !self.steps_only {
             let tokens = self.batch_size * self.seq;
@@ -87,25 +97,30 @@ impl Args {
         AdapterConfig { method, modules, dropout: 0.0 }.checked(model)
     }
 
-    fn adapters(&self, model: &ModelConfig) -> Result<Vec<AdapterConfig>> {
+    fn subjects(&self, model: &ModelConfig) -> Result<Vec<Subject>> {
         let modules = Projection::parse_list(&self.target_modules)?;
         let names = self.methods.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let adapter = |method| AdapterConfig { method, modules: modules.clone(), dropout: 0.0 }.checked(model);
         names
             .map(|name| {
-                let method = match name {
-                    "diablo" => return self.diablo(modules.clone(), model),
-                    "lora" => Method::Lora { rank: self.rank, alpha: self.rank as f64 },
-                    "full" => Method::Full,
+                Ok(match name {
+                    "frozen" => Subject::Frozen,
+                    "diablo" => Subject::Adapter(self.diablo(modules.clone(), model)?, Mode::Merged),
+                    "diablo-side" => Subject::Adapter(self.diablo(modules.clone(), model)?, Mode::Side),
+                    "lora" => {
+                        let method = Method::Lora { rank: self.rank, alpha: self.rank as f64 };
+                        Subject::Adapter(adapter(method)?, Mode::Side)
+                    }
+                    "full" => Subject::Adapter(adapter(Method::Full)?, Mode::Merged),
                     other => {
-                        let known = ["diablo", "lora", "full"];
+                        let known = ["frozen", "diablo", "diablo-side", "lora", "full"];
                         let hint = did_you_mean(other, known);
                         return Err(Error::Usage(format!(
                             "unknown method \"{other}\"{hint}; known: {}",
                             known.join(", ")
                         )));
                     }
-                };
-                AdapterConfig { method, modules: modules.clone(), dropout: 0.0 }.checked(model)
+                })
             })
             .collect()
     }
@@ -128,21 +143,30 @@ impl Output {
         output::json(&object)
     }
 
-    fn step(&self, rate: &StepRate) -> Result<()> {
-        self.put("bench", rate, || {
-            let memory = rate.peak_rss_mb.map_or(String::new(), |mb| format!(", peak memory {mb:.0} MB"));
-            format!(
-                "{} ({}), {} x {} tokens, {} trained values: {:.1} tokens/s, {:.3} s a step (fastest {:.3}){memory}",
-                rate.method,
-                rate.mode,
-                rate.batch_size,
-                rate.sequence,
-                output::thousands(rate.trainable_parameters),
-                rate.tokens_per_second,
-                rate.step_seconds,
-                rate.step_seconds_min,
-            )
-        })
+    fn steps(&self, rates: &[StepRate]) -> Result<()> {
+        let Some(first) = rates.first() else { return Ok(()) };
+        if !self.json {
+            output::line(&format!("\nsteps of {} x {} tokens", first.batch_size, first.sequence))?;
+            let heading = format!(
+                "{:<16}{:>12}{:>12}{:>12}{:>12}{:>12}",
+                "method", "trained", "tokens/s", "s a step", "fastest", "memory MB"
+            );
+            output::line(&output::Style::stdout().heading(&heading))?;
+        }
+        for rate in rates {
+            self.put("bench", rate, || {
+                format!(
+                    "{:<16}{:>12}{:>12.1}{:>12.3}{:>12.3}{:>12}",
+                    if rate.mode == "none" { rate.method.into() } else { format!("{} {}", rate.method, rate.mode) },
+                    output::thousands(rate.trainable_parameters),
+                    rate.tokens_per_second,
+                    rate.step_seconds,
+                    rate.step_seconds_min,
+                    rate.peak_rss_mb.map_or(String::new(), |mb| format!("{mb:.0}"))
+                )
+            })?;
+        }
+        Ok(())
     }
 
     fn ceiling(&self, ceiling: &Ceiling) -> Result<()> {
@@ -160,13 +184,13 @@ impl Output {
     fn kernels(&self, rates: &[KernelRate]) -> Result<()> {
         if !self.json {
             let heading =
-                format!("{:<22}{:<34}{:>10}{:>10}{:>8}{:>8}", "kernel", "shape", "us", "GFLOP/s", "GB/s", "share");
+                format!("{:<25}{:<34}{:>10}{:>10}{:>8}{:>8}", "kernel", "shape", "us", "GFLOP/s", "GB/s", "share");
             output::line(&format!("\n{}", output::Style::stdout().heading(&heading)))?;
         }
         for rate in rates {
             self.put("kernel", rate, || {
                 format!(
-                    "{:<22}{:<34}{:>10.0}{:>10.2}{:>8.2}{:>7.0}%",
+                    "{:<25}{:<34}{:>10.0}{:>10.2}{:>8.2}{:>7.0}%",
                     rate.kernel,
                     rate.shape,
                     rate.microseconds,

@@ -102,9 +102,9 @@ impl Args {
 
         let folder = progress.folder();
         let adapter = folder.adapter()?;
-        let model = trainer.model();
-        let adapters = Adapters::of(adapter.clone(), model);
-        let results = Results { opened: &opened, model, folder, adapter, adapters, batch_size, json };
+        let model = trainer.into_base();
+        let adapters = Adapters::of(adapter.clone(), &model);
+        let results = Results { opened: &opened, model: &model, folder, adapter, adapters, batch_size, json };
         self.show(results, &rows, settings).await
     }
 

@@ -189,7 +189,7 @@ impl Observer for Progress {
         self.folder.save(snapshot, is_best).map(Some)
     }
 
-    async fn between_steps(&mut self, _: &Trainer) -> Result<Next> {
+    async fn between_steps(&mut self, _: &mut Trainer) -> Result<Next> {
         Ok(if self.reader_is_gone || interrupt::requested() { Next::Stop } else { Next::Step })
     }
 }

@@ -1,6 +1,7 @@
-//! `causal_softmax`: scale, causal mask and softmax of attention scores in one pass, and its gradient.
+//! `causal_softmax`: scale, causal mask and softmax of attention scores in one pass and in place, and its gradient.
 
 use super::cpu::{exp, max, owned, sum2, values, vectorised};
+use super::launch::{Form, Shader, contiguous, spread};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
@@ -10,9 +11,11 @@ use burn::backend::{
     },
     backend_extension,
     flex::Flex,
+    ops::IntTensorOps,
     tensor::FloatTensor,
+    wgpu::{CubeBackend, CubeTensor},
 };
-use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
+use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,13 +27,11 @@ pub type FirstKeys = Option<Arc<[u32]>>;
 /// `softmax(scale · scores)` over the last dimension, where the query at `t` sees the keys from `first` to
 /// `start + t`, both included, and no other: `[rows, heads, length, start + length]`.
 pub fn causal_softmax(scores: Tensor<4>, scale: f64, start: usize, first: FirstKeys) -> Tensor<4> {
-    if super::on_cpu(&scores.device()) {
-        return Tensor::from_dispatch(Dispatch::causal_softmax(scores.into_dispatch(), scale as f32, start, first));
-    }
-    composed(scores, scale, start, first.as_deref())
+    Tensor::from_dispatch(Dispatch::causal_softmax(scores.into_dispatch(), scale as f32, start, first))
 }
 
-/// The same from plain Burn operations: what GPUs run, and an oracle for the fused form.
+/// The same from plain Burn operations: an oracle.
+#[cfg(test)]
 pub(crate) fn composed(scores: Tensor<4>, scale: f64, start: usize, first: Option<&[u32]>) -> Tensor<4> {
     let [_, _, length, seen] = scores.dims();
     let scores = scores * scale;
@@ -41,11 +42,18 @@ pub(crate) fn composed(scores: Tensor<4>, scale: f64, start: usize, first: Optio
         let mask = causal_mask(start, length, seen, first, &scores.device().inner());
         scores + mask
     };
-    softmax(masked, 3)
+    burn::tensor::activation::softmax(masked, 3)
 }
 
 /// 0 where the query at `t` may look, −∞ elsewhere: `[rows, 1, length, seen]`, one row for all where `first` is `None`.
-fn causal_mask(start: usize, length: usize, seen: usize, first: Option<&[u32]>, device: &Device) -> Tensor<4> {
+#[cfg(test)]
+fn causal_mask(
+    start: usize,
+    length: usize,
+    seen: usize,
+    first: Option<&[u32]>,
+    device: &burn::tensor::Device,
+) -> Tensor<4> {
     let rows = first.map_or(1, |first| first.len() / length);
     let mut values = vec![f32::NEG_INFINITY; rows * length * seen];
     for (query, keys) in values.chunks_exact_mut(seen).enumerate() {
@@ -56,13 +64,13 @@ fn causal_mask(start: usize, length: usize, seen: usize, first: Option<&[u32]>, 
 
 /// The keys that the query at `t` sees, of `seen`.
 #[inline(always)]
-fn visible(t: usize, seen: usize, start: usize, first: Option<u32>) -> Range<usize> {
+pub(super) fn visible(t: usize, seen: usize, start: usize, first: Option<u32>) -> Range<usize> {
     let end = (start + t + 1).min(seen);
     (first.unwrap_or(0) as usize).min(end - 1)..end
 }
 
 /// The softmax, on primitives.
-#[backend_extension(Autodiff, Flex)]
+#[backend_extension(Autodiff, Cube, Flex)]
 pub trait CausalSoftmax: Backend {
     /// See [`causal_softmax`].
     fn causal_softmax(scores: FloatTensor<Self>, scale: f32, start: usize, first: FirstKeys) -> FloatTensor<Self>;
@@ -143,7 +151,7 @@ impl CausalSoftmax for Flex {
 }
 
 /// The first keys of one row's queries.
-fn row_of(first: &FirstKeys, row: usize, length: usize) -> Option<&[u32]> {
+pub(super) fn row_of(first: &FirstKeys, row: usize, length: usize) -> Option<&[u32]> {
     first.as_ref().map(|first| &first[row * length..][..length])
 }
 
@@ -176,5 +184,88 @@ vectorised! {
                 *g = scale * p * (*g - mean);
             }
         }
+    }
+}
+
+/// Uniform block of `causal_softmax.wgsl`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct Params {
+    /// Rows of scores in all.
+    pub score_rows: u32,
+    /// Queries of a row of tokens.
+    pub length: u32,
+    /// Rows of scores that a row of tokens has.
+    pub rows_per_row: u32,
+    /// Keys.
+    pub seen: u32,
+    /// Keys before those of the first query.
+    pub start: u32,
+    pub scale: f32,
+    pub pad0: u32,
+    pub pad1: u32,
+}
+
+/// `causal_softmax.wgsl`, the softmax or its gradient, with a first key for every query or without.
+pub(crate) fn shader(form: Form, backward: bool, packed: bool) -> Shader {
+    let workgroup = match form {
+        Form::Register => [8, 1, 1],
+        Form::Workgroup => [64, 1, 1],
+    };
+    let first_keys = 1 + u32::from(backward);
+    let constants = vec![
+        ("BACKWARD", u32::from(backward)),
+        ("PACKED", if packed { first_keys } else { 0 }),
+        ("PARAMS", first_keys + u32::from(packed)),
+    ];
+    let text = include_str!("../../shaders/causal_softmax.wgsl");
+    Shader { name: "causal_softmax", text, form, constants, workgroup }
+}
+
+/// Writes the softmax over `scores`, or where there is `g` the gradient over that.
+fn launch(scores: &CubeTensor, g: Option<&CubeTensor>, scale: f32, start: usize, first: FirstKeys) {
+    let [rows, heads, length, seen] = scores.shape().dims::<4>();
+    let params = Params {
+        score_rows: (rows * heads * length) as u32,
+        length: length as u32,
+        rows_per_row: (heads * length) as u32,
+        seen: seen as u32,
+        start: start as u32,
+        scale,
+        pad0: 0,
+        pad1: 0,
+    };
+    let first = first.map(|first| {
+        let first: Vec<i32> = first.iter().map(|key| *key as i32).collect();
+        CubeBackend::int_from_data(TensorData::new(first, [rows * length]), &scores.device)
+    });
+    let shader = shader(Form::of(&scores.client), g.is_some(), first.is_some());
+    let count = match shader.form {
+        Form::Register => [params.score_rows.div_ceil(shader.workgroup[0]), 1, 1],
+        Form::Workgroup => spread(params.score_rows),
+    };
+    let buffers: Vec<&CubeTensor> = [scores].into_iter().chain(g).chain(&first).collect();
+    shader.launch(&scores.client, count, &buffers, params);
+}
+
+impl CausalSoftmax for CubeBackend {
+    fn causal_softmax(scores: FloatTensor<Self>, scale: f32, start: usize, first: FirstKeys) -> FloatTensor<Self> {
+        let scores = contiguous(scores);
+        let scores = if scores.can_mut() { scores } else { scores.copy() };
+        launch(&scores, None, scale, start, first);
+        scores
+    }
+
+    fn causal_softmax_backward(
+        p: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        scale: f32,
+        start: usize,
+        first: FirstKeys,
+    ) -> FloatTensor<Self> {
+        let (p, g) = (contiguous(p), contiguous(g));
+        let g = if g.can_mut() { g } else { g.copy() };
+        launch(&p, Some(&g), scale, start, first);
+        g
     }
 }

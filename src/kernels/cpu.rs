@@ -1,5 +1,4 @@
-//! What the CPU twins share: access to tensors, run-time choice of the instruction set, and the register
-//! tile of the block products.
+//! What the CPU twins share: access to tensors, run-time choice of the instruction set, and arithmetic.
 
 use burn::backend::{
     TensorMetadata,
@@ -28,35 +27,6 @@ pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Fle
 #[inline(always)]
 pub(crate) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
-}
-
-/// A strided operand of [`tile`]: `data[offset + k·step + lane·lane_step]`.
-#[derive(Clone, Copy)]
-pub(crate) struct Operand<'a> {
-    pub data: &'a [f32],
-    pub step: usize,
-    pub lane_step: usize,
-}
-
-/// `acc[r][c] = Σ_k a[k·a.step + r·a.lane_step] · b[k·b.step + c]`, an `R × C` tile kept in registers.
-#[inline(always)]
-pub(crate) fn tile<const FMA: bool, const R: usize, const C: usize>(
-    depth: usize,
-    a: Operand<'_>,
-    b: Operand<'_>,
-) -> [[f32; C]; R] {
-    debug_assert_eq!(b.lane_step, 1);
-    let mut acc = [[0.0f32; C]; R];
-    for k in 0..depth {
-        let row: &[f32; C] = b.data[k * b.step..][..C].try_into().expect("C long");
-        for (r, sums) in acc.iter_mut().enumerate() {
-            let scale = a.data[k * a.step + r * a.lane_step];
-            for (sum, value) in sums.iter_mut().zip(row) {
-                *sum = mul_add::<FMA>(scale, *value, *sum);
-            }
-        }
-    }
-    acc
 }
 
 /// `e^x` to about two units in the last place, without a branch, so that loops over it are vectorised; 0 below −87
@@ -114,25 +84,29 @@ pub(crate) fn max(values: &[f32]) -> f32 {
 
 /// Defines a function that is compiled once for every instruction set this crate knows and chooses at run time.
 ///
-/// In the body `FMA` is a constant: whether multiply and add are fused there. What the body calls must be
-/// `#[inline(always)]`: compiled on its own it would be left with the least of all instruction sets.
+/// In the body `FMA` is a constant: whether multiply and add are fused there; a name before a semicolon in the arguments is
+/// the instruction set itself, of the type `S`. What the body calls must be `#[inline(always)]`: compiled on its own it
+/// would be left with the least of all instruction sets.
 macro_rules! vectorised {
     ($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $crate::kernels::cpu::vectorised! { $(#[$meta])* fn $name(_simd; $($arg: $ty),*) $(-> $ret)? $body }
+    };
+    ($(#[$meta:meta])* fn $name:ident($simd:ident; $($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
         fn $name($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
-            fn body<const FMA: bool>($($arg: $ty),*) $(-> $ret)? $body
+            fn body<S: pulp::Simd, const FMA: bool>($simd: S, $($arg: $ty),*) $(-> $ret)? $body
             struct Call<T>(T);
             impl pulp::WithSimd for Call<($($ty,)*)> {
                 type Output = $crate::kernels::cpu::output!($($ret)?);
                 #[inline(always)]
-                fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
+                fn with_simd<S: pulp::Simd>(self, simd: S) -> Self::Output {
                     let ($($arg,)*) = self.0;
                     // Elsewhere a fused add would be a slow library call.
                     if S::IS_SCALAR || cfg!(target_family = "wasm") {
-                        body::<false>($($arg),*)
+                        body::<S, false>(simd, $($arg),*)
                     } else {
-                        body::<true>($($arg),*)
+                        body::<S, true>(simd, $($arg),*)
                     }
                 }
             }

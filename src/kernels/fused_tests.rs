@@ -1,13 +1,27 @@
-//! The operations fused on the CPU against their compositions of plain Burn operations (values and gradients), and
-//! the arithmetic beneath them.
+//! The fused operations against their compositions of plain Burn operations (values and gradients) on the CPU and in
+//! both forms on the GPU, and the arithmetic beneath them.
 
+use super::Form;
 use super::{causal_softmax, cpu, cross_entropy, rms_norm, rotary, swiglu};
-use crate::testing::{assert_close, random};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use crate::testing::{assert_close, gpu, random, with_form};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
+
+fn leaf_on<const D: usize>(device: &Device, seed: u64, shape: [usize; D], scale: f32) -> Tensor<D> {
+    let values: Vec<f32> = random(seed, shape.iter().product()).iter().map(|v| v * scale).collect();
+    Tensor::<D>::from_data(TensorData::new(values, shape), device).autodiff().require_grad()
+}
 
 fn leaf<const D: usize>(seed: u64, shape: [usize; D], scale: f32) -> Tensor<D> {
-    let values: Vec<f32> = random(seed, shape.iter().product()).iter().map(|v| v * scale).collect();
-    Tensor::<D>::from_data(TensorData::new(values, shape), &Device::flex()).autodiff().require_grad()
+    leaf_on(&Device::flex(), seed, shape, scale)
+}
+
+/// Runs `test` on the CPU, then in both forms on the GPU.
+fn everywhere(test: impl Fn(&Device)) {
+    test(&Device::flex());
+    let device = gpu();
+    for form in Form::ALL {
+        with_form(form, || test(&device));
+    }
 }
 
 /// Output and gradients of `f` for the objective `Σ f(inputs) · g`.
@@ -16,7 +30,7 @@ fn run<const D: usize, const E: usize>(
     f: impl Fn(&[Tensor<D>]) -> Tensor<E>,
 ) -> (Tensor<E>, Vec<Tensor<D>>) {
     let out = f(inputs);
-    let g = leaf(99, out.dims(), 1.0).inner();
+    let g = leaf_on(&out.device().inner(), 99, out.dims(), 1.0).inner();
     let mut grads = (out.clone() * g).sum().backward();
     (out.inner(), inputs.iter().map(|x| x.grad_remove(&mut grads).expect("gradient")).collect())
 }
@@ -28,7 +42,19 @@ fn compare<const D: usize, const E: usize>(
     fused: impl Fn(&[Tensor<D>]) -> Tensor<E>,
     composed: impl Fn(&[Tensor<D>]) -> Tensor<E>,
 ) {
-    let inputs = || shapes.iter().enumerate().map(|(i, shape)| leaf(i as u64 + 1, *shape, scale)).collect::<Vec<_>>();
+    compare_on(&Device::flex(), what, shapes, scale, fused, composed);
+}
+
+fn compare_on<const D: usize, const E: usize>(
+    device: &Device,
+    what: &str,
+    shapes: &[[usize; D]],
+    scale: f32,
+    fused: impl Fn(&[Tensor<D>]) -> Tensor<E>,
+    composed: impl Fn(&[Tensor<D>]) -> Tensor<E>,
+) {
+    let leaf = |(i, shape): (usize, &[usize; D])| leaf_on(device, i as u64 + 1, *shape, scale);
+    let inputs = || shapes.iter().enumerate().map(leaf).collect::<Vec<_>>();
     let (ours, our_grads) = run(&inputs(), fused);
     let (burns, burn_grads) = run(&inputs(), composed);
     assert_close(ours, burns, 2e-6, what);
@@ -74,7 +100,9 @@ fn cross_entropy_is_its_composition_and_exact_over_many_classes() {
         let targets: Vec<i32> = (0..n).map(|i| ((i * 7919) % classes) as i32).collect();
         let target = || Tensor::<1, Int>::from_data(targets.as_slice(), &Device::flex());
         let fused = |x: &[Tensor<2>]| cross_entropy(x[0].clone(), target());
-        compare("cross_entropy", &[[n, classes]], 10.0, fused, |x| cross_entropy::composed(x[0].clone(), target()));
+        compare("cross_entropy", &[[n, classes]], 10.0, fused, |x| {
+            log_softmax(x[0].clone(), 1).gather(1, target().unsqueeze_dim(1)).sum().neg()
+        });
 
         let logits: Vec<f32> = random(1, n * classes).iter().map(|v| v * 10.0).collect();
         let exact: f64 = logits
@@ -92,37 +120,47 @@ fn cross_entropy_is_its_composition_and_exact_over_many_classes() {
 
 #[test]
 fn rms_norm_is_its_composition() {
-    for (n, width) in [(1, 1), (3, 5), (17, 64), (35, 576)] {
-        for scale in [1.0f32, 3000.0] {
-            // Over one value the gradient is nothing but the trace that eps leaves.
-            let eps = if width == 1 { f64::from(scale * scale) } else { 1e-5 };
-            let weight = || leaf(5, [width], 1.0);
-            let fused = |x: &[Tensor<2>]| rms_norm(x[0].clone(), weight(), eps);
-            compare("rms_norm", &[[n, width]], scale, fused, |x| rms_norm::composed(x[0].clone(), weight(), eps));
-            let x = || leaf(6, [n, width], scale);
-            let fused = |w: &[Tensor<1>]| rms_norm(x(), w[0].clone(), eps);
-            compare("rms_norm", &[[width]], 1.0, fused, |w| rms_norm::composed(x(), w[0].clone(), eps));
+    everywhere(|device| {
+        for (n, width) in [(1, 1), (3, 5), (17, 64), (35, 576)] {
+            for scale in [1.0f32, 3000.0] {
+                // Over one value the gradient is nothing but the trace that eps leaves.
+                let eps = if width == 1 { f64::from(scale * scale) } else { 1e-5 };
+                let weight = || leaf_on(device, 5, [width], 1.0);
+                let fused = |x: &[Tensor<2>]| rms_norm(x[0].clone(), weight(), eps);
+                let composed = |x: &[Tensor<2>]| rms_norm::composed(x[0].clone(), weight(), eps);
+                compare_on(device, "rms_norm", &[[n, width]], scale, fused, composed);
+                let x = || leaf_on(device, 6, [n, width], scale);
+                let fused = |w: &[Tensor<1>]| rms_norm(x(), w[0].clone(), eps);
+                let composed = |w: &[Tensor<1>]| rms_norm::composed(x(), w[0].clone(), eps);
+                compare_on(device, "rms_norm", &[[width]], 1.0, fused, composed);
+            }
         }
-    }
+    });
 }
 
 #[test]
 fn rotary_is_its_composition() {
-    for (rows, length, heads, half) in [(1, 1, 1, 1), (2, 5, 3, 4), (3, 17, 2, 32)] {
-        let table = |seed| leaf(seed, [length, half], 1.0).inner();
-        let shape = [[rows * length, heads * 2 * half]];
-        let fused = |x: &[Tensor<2>]| rotary(x[0].clone(), table(7), table(8));
-        compare("rotary", &shape, 1.0, fused, |x| rotary::composed(x[0].clone(), table(7), table(8)));
-    }
+    everywhere(|device| {
+        for (rows, length, heads, half) in [(1, 1, 1, 1), (2, 5, 3, 4), (3, 17, 2, 32)] {
+            let table = |seed| leaf_on(device, seed, [length, half], 1.0).inner();
+            let shape = [[rows * length, heads * 2 * half]];
+            let fused = |x: &[Tensor<2>]| rotary(x[0].clone(), table(7), table(8));
+            let composed = |x: &[Tensor<2>]| rotary::composed(x[0].clone(), table(7), table(8));
+            compare_on(device, "rotary", &shape, 1.0, fused, composed);
+        }
+    });
 }
 
 #[test]
 fn swiglu_is_its_composition() {
-    for (n, width) in [(1, 1), (3, 7), (19, 1001)] {
-        let shapes = [[n, width], [n, width]];
-        let fused = |x: &[Tensor<2>]| swiglu(x[0].clone(), x[1].clone());
-        compare("swiglu", &shapes, 40.0, fused, |x| swiglu::composed(x[0].clone(), x[1].clone()));
-    }
+    everywhere(|device| {
+        for (n, width) in [(1, 1), (3, 7), (19, 1001)] {
+            let shapes = [[n, width], [n, width]];
+            let fused = |x: &[Tensor<2>]| swiglu(x[0].clone(), x[1].clone());
+            let composed = |x: &[Tensor<2>]| swiglu::composed(x[0].clone(), x[1].clone());
+            compare_on(device, "swiglu", &shapes, 40.0, fused, composed);
+        }
+    });
 }
 
 #[test]

@@ -79,14 +79,15 @@ impl Shader {
             Form::Workgroup => "workgroup",
         };
         let holds = |name| name == form || self.constants.iter().any(|(known, value)| *known == name && *value != 0);
-        let mut keep = true;
+        // Whether lines are kept, by each `//#if` around them.
+        let mut kept: Vec<bool> = Vec::new();
         let mut text = String::with_capacity(self.text.len());
         for line in self.text.lines() {
             match line.trim().split_once(' ') {
-                Some(("//#if", name)) => keep = holds(name),
-                _ if line.trim() == "//#else" => keep = !keep,
-                _ if line.trim() == "//#end" => keep = true,
-                _ if keep => {
+                Some(("//#if", name)) => kept.push(holds(name)),
+                _ if line.trim() == "//#else" => kept.last_mut().into_iter().for_each(|keep| *keep = !*keep),
+                _ if line.trim() == "//#end" => drop(kept.pop()),
+                _ if kept.iter().all(|keep| *keep) => {
                     text.push_str(line);
                     text.push('\n');
                 }

@@ -3,45 +3,43 @@
 //!
 //! Every kernel is a Burn backend extension: `CubeBackend` launches the shader, `Flex` runs the twin,
 //! `Autodiff` adds the hand-written gradient. All tensors are f32.
-//!
-//! Five more operations are fused on the CPU only, since Burn runs their parts there one by one on one thread:
-//! [`causal_softmax`], [`cross_entropy`], [`rms_norm`], [`rotary`] and [`swiglu`]. On GPUs they are compositions of plain
-//! Burn operations, which are also what the fused forms are tested against.
 
 pub mod adamw;
+pub mod attention;
 pub mod block_matmul;
 pub mod causal_softmax;
 mod cpu;
 pub mod cross_entropy;
 pub mod global_norm;
 pub mod launch;
+pub mod linear_cross_entropy;
 pub mod matmul;
+pub mod merge_blocks;
+pub mod merged_linear;
 pub mod rms_norm;
 pub mod rotary;
 pub mod swiglu;
+mod tiles;
 
 pub use adamw::{AdamWStep, adamw};
+pub use attention::{AttentionShape, causal_attention};
 pub use block_matmul::block_matmul;
 pub use causal_softmax::{FirstKeys, causal_softmax};
 pub use cross_entropy::cross_entropy;
 pub use global_norm::global_norm;
 pub use launch::Form;
+pub use linear_cross_entropy::linear_cross_entropy;
 pub use matmul::{linear, matmul, matmul_transposed};
+pub use merge_blocks::{diagonal_blocks, merge_blocks};
+pub use merged_linear::merged_linear;
 pub use rms_norm::rms_norm;
 pub use rotary::rotary;
 pub use swiglu::swiglu;
-
-use burn::tensor::Device;
 
 #[cfg(test)]
 mod fused_tests;
 #[cfg(test)]
 mod tests;
-
-/// Whether tensors of `device` live on the CPU backend.
-pub(crate) fn on_cpu(device: &Device) -> bool {
-    device.clone().inner() == Device::flex()
-}
 
 /// Gradients of gradients are never asked for: training needs first derivatives only.
 fn no_second_derivative(operation: &str) -> ! {

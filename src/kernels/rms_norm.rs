@@ -1,6 +1,7 @@
 //! `rms_norm` (arXiv 1910.07467) in one pass, and its gradient.
 
 use super::cpu::{sum2, tensor, values, vectorised};
+use super::launch::{Form, Shader, contiguous, empty_like, spread};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
@@ -10,27 +11,27 @@ use burn::backend::{
     },
     backend_extension,
     flex::Flex,
+    ops::FloatTensorOps,
     tensor::FloatTensor,
+    wgpu::{CubeBackend, CubeTensor},
 };
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Shape, Tensor};
 use rayon::prelude::*;
 
 /// `x / sqrt(mean(x²) + eps) · weight` over the last dimension: `x: [n, width]`, `weight: [width]`.
 pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
-    if super::on_cpu(&x.device()) {
-        return Tensor::from_dispatch(Dispatch::rms_norm(x.into_dispatch(), weight.into_dispatch(), eps as f32));
-    }
-    composed(x, weight, eps)
+    Tensor::from_dispatch(Dispatch::rms_norm(x.into_dispatch(), weight.into_dispatch(), eps as f32))
 }
 
-/// The same from plain Burn operations: what GPUs run, and an oracle for the fused form.
+/// The same from plain Burn operations: an oracle.
+#[cfg(test)]
 pub(crate) fn composed(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
     let mean_square = x.clone().square().mean_dim(1); // [n, 1]
     x * (mean_square + eps).sqrt().recip() * weight.unsqueeze()
 }
 
 /// The norm, on primitives.
-#[backend_extension(Autodiff, Flex)]
+#[backend_extension(Autodiff, Cube, Flex)]
 pub trait RmsNorm: Backend {
     /// See [`rms_norm`].
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self>;
@@ -156,5 +157,65 @@ vectorised! {
                 *h = r * *h - x * along;
             }
         }
+    }
+}
+
+/// Uniform block of `rms_norm.wgsl`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct Params {
+    pub rows: u32,
+    pub width: u32,
+    pub eps: f32,
+    pub pad: u32,
+}
+
+/// `rms_norm.wgsl`, the norm or its gradient.
+pub(crate) fn shader(form: Form, backward: bool) -> Shader {
+    let workgroup = match form {
+        Form::Register => [8, 1, 1],
+        Form::Workgroup => [128, 1, 1],
+    };
+    let text = include_str!("../../shaders/rms_norm.wgsl");
+    Shader { name: "rms_norm", text, form, constants: vec![("BACKWARD", u32::from(backward))], workgroup }
+}
+
+/// The norm of `x`, or where there is `g` the gradient to it.
+fn launch(x: CubeTensor, weight: CubeTensor, g: Option<CubeTensor>, eps: f32) -> CubeTensor {
+    let (x, weight) = (contiguous(x), contiguous(weight));
+    let g = g.map(contiguous);
+    let [rows, width] = x.shape().dims::<2>();
+    let y = empty_like(&x, x.shape());
+    let shader = shader(Form::of(&x.client), g.is_some());
+    let params = Params { rows: rows as u32, width: width as u32, eps, pad: 0 };
+    let count = match shader.form {
+        Form::Register => [params.rows.div_ceil(shader.workgroup[0]), 1, 1],
+        Form::Workgroup => spread(params.rows),
+    };
+    let buffers: Vec<&CubeTensor> = [&x, &weight, &y].into_iter().chain(&g).collect();
+    shader.launch(&x.client, count, &buffers, params);
+    y
+}
+
+impl RmsNorm for CubeBackend {
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self> {
+        launch(x, weight, None, eps)
+    }
+
+    fn rms_norm_dx(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        launch(x, weight, Some(g), eps)
+    }
+
+    fn rms_norm_dw(x: FloatTensor<Self>, g: FloatTensor<Self>, eps: f32) -> FloatTensor<Self> {
+        // Rare: only where all weights are trained.
+        let width = Shape::from([x.shape()[1]]);
+        let ones = Self::float_ones(width.clone(), &x.device, DType::F32.into());
+        let normed = launch(x, ones, None, eps);
+        Self::float_reshape(Self::float_sum_dim(Self::float_mul(g, normed), 0), width)
     }
 }

@@ -2,6 +2,7 @@
 //! and the gradient, which is the rotation back.
 
 use super::cpu::{owned, values};
+use super::launch::{Form, Shader, contiguous, spread};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
@@ -12,6 +13,7 @@ use burn::backend::{
     backend_extension,
     flex::Flex,
     tensor::FloatTensor,
+    wgpu::CubeBackend,
 };
 use burn::tensor::Tensor;
 use rayon::prelude::*;
@@ -19,14 +21,11 @@ use rayon::prelude::*;
 /// Rotates `x: [rows * length, heads * 2 * half]` by `cos` and `sin: [length, half]`: with x1 and x2 the halves of a
 /// head, `(x1·cos − x2·sin, x2·cos + x1·sin)`.
 pub fn rotary(x: Tensor<2>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<2> {
-    if super::on_cpu(&x.device()) {
-        let rotated = Dispatch::rotary(x.into_dispatch(), cos.into_dispatch(), sin.into_dispatch(), false);
-        return Tensor::from_dispatch(rotated);
-    }
-    composed(x, cos, sin)
+    Tensor::from_dispatch(Dispatch::rotary(x.into_dispatch(), cos.into_dispatch(), sin.into_dispatch(), false))
 }
 
-/// The same from plain Burn operations: what GPUs run, and an oracle for the fused form.
+/// The same from plain Burn operations: an oracle.
+#[cfg(test)]
 pub(crate) fn composed(x: Tensor<2>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<2> {
     let ([n, width], [length, half]) = (x.dims(), cos.dims());
     let x = x.reshape([n / length, length, width / (2 * half), 2 * half]);
@@ -38,7 +37,7 @@ pub(crate) fn composed(x: Tensor<2>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<2
 }
 
 /// The rotation, on primitives.
-#[backend_extension(Autodiff, Flex)]
+#[backend_extension(Autodiff, Cube, Flex)]
 pub trait RotaryEmbedding: Backend {
     /// See [`rotary`]; `back` rotates by the negative angles.
     fn rotary(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>, back: bool) -> FloatTensor<Self>;
@@ -95,6 +94,51 @@ impl RotaryEmbedding for Flex {
                 }
             }
         });
+        x
+    }
+}
+
+/// Uniform block of `rotary.wgsl`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct Params {
+    pub pairs: u32,
+    pub pairs_per_row: u32,
+    /// Rows of the tables.
+    pub length: u32,
+    /// Pairs of a head.
+    pub half: u32,
+    /// 1, or −1 to rotate back.
+    pub sign: f32,
+    pub pad0: u32,
+    pub pad1: u32,
+    pub pad2: u32,
+}
+
+/// `rotary.wgsl`; it needs no workgroup memory, so both forms are one.
+pub(crate) fn shader(form: Form) -> Shader {
+    let text = include_str!("../../shaders/rotary.wgsl");
+    Shader { name: "rotary", text, form, constants: vec![], workgroup: [256, 1, 1] }
+}
+
+impl RotaryEmbedding for CubeBackend {
+    fn rotary(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>, back: bool) -> FloatTensor<Self> {
+        let ([rows, width], [length, half]) = (x.shape().dims::<2>(), cos.shape().dims::<2>());
+        let (x, cos, sin) = (contiguous(x), contiguous(cos), contiguous(sin));
+        let x = if x.can_mut() { x } else { x.copy() };
+        let params = Params {
+            pairs: (rows * width / 2) as u32,
+            pairs_per_row: (width / 2) as u32,
+            length: length as u32,
+            half: half as u32,
+            sign: if back { -1.0 } else { 1.0 },
+            pad0: 0,
+            pad1: 0,
+            pad2: 0,
+        };
+        let shader = shader(Form::of(&x.client));
+        let count = spread(params.pairs.div_ceil(shader.workgroup[0]));
+        shader.launch(&x.client, count, &[&x, &cos, &sin], params);
         x
     }
 }

@@ -1,6 +1,7 @@
 //! `swiglu` (arXiv 2002.05202): `silu(gate) · up` in one pass, and its gradients.
 
 use super::cpu::{exp, owned, tensor, values, vectorised};
+use super::launch::{Form, Shader, contiguous, empty_like, spread};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
@@ -11,25 +12,24 @@ use burn::backend::{
     backend_extension,
     flex::Flex,
     tensor::FloatTensor,
+    wgpu::{CubeBackend, CubeTensor},
 };
-use burn::tensor::{Tensor, activation::silu};
+use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 /// `gate / (1 + e^−gate) · up`, both `[n, width]`.
 pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
-    if super::on_cpu(&gate.device()) {
-        return Tensor::from_dispatch(Dispatch::swiglu(gate.into_dispatch(), up.into_dispatch()));
-    }
-    composed(gate, up)
+    Tensor::from_dispatch(Dispatch::swiglu(gate.into_dispatch(), up.into_dispatch()))
 }
 
-/// The same from plain Burn operations: what GPUs run, and an oracle for the fused form.
+/// The same from plain Burn operations: an oracle.
+#[cfg(test)]
 pub(crate) fn composed(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
-    silu(gate) * up
+    burn::tensor::activation::silu(gate) * up
 }
 
 /// The activation, on primitives.
-#[backend_extension(Autodiff, Flex)]
+#[backend_extension(Autodiff, Cube, Flex)]
 pub trait SwiGlu: Backend {
     /// See [`swiglu`].
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -134,5 +134,53 @@ vectorised! {
             *up = g * *gate * s;
             *gate = d_gate;
         }
+    }
+}
+
+/// Uniform block of `swiglu.wgsl`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(crate) struct Params {
+    pub length: u32,
+    pub pad0: u32,
+    pub pad1: u32,
+    pub pad2: u32,
+}
+
+/// `swiglu.wgsl`, the activation or its gradients; it needs no workgroup memory, so both forms are one.
+pub(crate) fn shader(form: Form, backward: bool) -> Shader {
+    let text = include_str!("../../shaders/swiglu.wgsl");
+    let constants = vec![("BACKWARD", u32::from(backward))];
+    Shader { name: "swiglu", text, form, constants, workgroup: [256, 1, 1] }
+}
+
+/// Runs the shader over gate, up and what it binds after them.
+fn launch(backward: bool, gate: &CubeTensor, up: &CubeTensor, third: &CubeTensor) {
+    let length = gate.shape().num_elements() as u32;
+    let shader = shader(Form::of(&gate.client), backward);
+    let count = spread(length.div_ceil(shader.workgroup[0]));
+    shader.launch(&gate.client, count, &[gate, up, third], Params { length, pad0: 0, pad1: 0, pad2: 0 });
+}
+
+impl SwiGlu for CubeBackend {
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (gate, up) = (contiguous(gate), contiguous(up));
+        let y = empty_like(&gate, gate.shape());
+        launch(false, &gate, &up, &y);
+        y
+    }
+
+    fn swiglu_backward(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let own = |tensor: CubeTensor| {
+            let tensor = contiguous(tensor);
+            if tensor.can_mut() { tensor } else { tensor.copy() }
+        };
+        let (gate, up) = (own(gate), own(up));
+        launch(true, &gate, &up, &contiguous(g));
+        (gate, up)
     }
 }

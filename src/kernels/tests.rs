@@ -1,7 +1,10 @@
 //! Tests that concern every kernel: the files belong together, the WGSL is valid, uniform blocks agree.
 
 use super::launch::{Form, Shader};
-use super::{adamw, block_matmul, global_norm, matmul, matmul::Product};
+use super::{
+    adamw, block_matmul, causal_softmax, cross_entropy, global_norm, matmul, matmul::Product, merge_blocks, rms_norm,
+    rotary, swiglu,
+};
 use std::mem::offset_of;
 use std::path::Path;
 
@@ -13,7 +16,18 @@ fn variants() -> Vec<Shader> {
         variants.extend([true, false].map(|single| matmul::shader(product, single)));
     }
     for form in Form::ALL {
-        variants.extend([adamw::shader(form), global_norm::shader(form)]);
+        variants.extend([adamw::shader(form), global_norm::shader(form), merge_blocks::shader(form)]);
+        variants.push(rotary::shader(form));
+        let parts: &[_] = match form {
+            Form::Register => &[Some("PARTIAL"), Some("NORM"), Some("GRADIENT")],
+            Form::Workgroup => &[None, Some("GRADIENT")],
+        };
+        variants.extend(parts.iter().map(|part| cross_entropy::shader(form, *part)));
+        for backward in [true, false] {
+            variants.extend([true, false].map(|packed| causal_softmax::shader(form, backward, packed)));
+            variants.push(rms_norm::shader(form, backward));
+            variants.push(swiglu::shader(form, backward));
+        }
         variants.extend(widths.map(|outer| block_matmul::product_shader(form, outer)));
         for d_in in widths {
             variants.extend(widths.map(|d_out| block_matmul::gradient_shader(form, d_in, d_out)));
@@ -74,6 +88,18 @@ fn uniform_blocks_are_the_same_in_rust_and_wgsl() {
             fields!(matmul::Params: tokens, width, depth, x_row, x_block, x_step, x_matrix, x_last, w_row, w_block, w_step,
                 w_matrix, w_last, pad0, pad1, pad2),
         ),
+        (cross_entropy::shader(Form::Workgroup, None), fields!(cross_entropy::Params: rows, classes, stretches, pad)),
+        (
+            causal_softmax::shader(Form::Register, false, false),
+            fields!(causal_softmax::Params: score_rows, length, rows_per_row, seen, start, scale, pad0, pad1),
+        ),
+        (rms_norm::shader(Form::Register, false), fields!(rms_norm::Params: rows, width, eps, pad)),
+        (
+            rotary::shader(Form::Register),
+            fields!(rotary::Params: pairs, pairs_per_row, length, half, sign, pad0, pad1, pad2),
+        ),
+        (swiglu::shader(Form::Register, false), fields!(swiglu::Params: length, pad0, pad1, pad2)),
+        (merge_blocks::shader(Form::Register), fields!(merge_blocks::Params: blocks, d_in, d_out, with_update)),
         (global_norm::shader(Form::Register), fields!(global_norm::Params: length, stretch, square, root)),
         (
             adamw::shader(Form::Register),

@@ -3,7 +3,7 @@
 use super::cache::{LayerCache, extend};
 use super::{Linear, Projection, RmsNorm, Rotary, Tokens};
 use crate::adapter::LayerAdapters;
-use crate::kernels::{causal_softmax, matmul, matmul_transposed};
+use crate::kernels::{AttentionShape, causal_attention};
 use burn::tensor::Tensor;
 
 /// Projections and head counts of one layer's attention.
@@ -34,32 +34,25 @@ impl Attention {
         cache: Option<&mut LayerCache>,
     ) -> Tensor<2> {
         let adapter = |projection| adapters.and_then(|layer: &LayerAdapters| layer.get(projection));
-        let (rows, length, head_dim) = (tokens.rows, tokens.length, self.head_dim);
-        // [rows * length, heads * head_dim] -> [rows, heads, length, head_dim]
-        let heads = |y: Tensor<2>| {
-            let heads = y.dims()[1] / head_dim;
-            y.reshape([rows, length, heads, head_dim]).swap_dims(1, 2)
-        };
+        let (rows, head_dim) = (tokens.rows, self.head_dim);
         let (q_norm, k_norm) = (self.qk_norm.as_ref().map(|n| &n.0), self.qk_norm.as_ref().map(|n| &n.1));
         let q = normed(self.q.forward(x.clone(), adapter(Projection::Q)), q_norm, head_dim);
         let k = normed(self.k.forward(x.clone(), adapter(Projection::K)), k_norm, head_dim);
-        let v = heads(self.v.forward(x, adapter(Projection::V)));
-        let (q, k) = (heads(rotary.apply(q)), heads(rotary.apply(k)));
+        let v = self.v.forward(x, adapter(Projection::V));
+        let (q, k) = (rotary.apply(q), rotary.apply(k));
         let (k, v) = match cache {
             None => (k, v),
-            Some(cache) => extend(cache, k, v),
+            Some(cache) => extend(cache, k, v, rows),
         };
-
-        // The query heads of a group share their keys: they stand one below the other, nothing is repeated.
-        let [_, kv_heads, seen, _] = k.dims();
-        let query_heads = q.dims()[1];
-        let group = query_heads / kv_heads;
-        let q = q.reshape([rows, kv_heads, group * length, head_dim]);
-        let scores = matmul_transposed(q, k).reshape([rows, query_heads, length, seen]);
-        let weights = causal_softmax(scores, (head_dim as f64).powf(-0.5), seen - length, tokens.starts.clone());
-        let weights = weights.reshape([rows, kv_heads, group * length, seen]);
-        let y = matmul(weights, v).reshape([rows, query_heads, length, head_dim]);
-        let y = y.swap_dims(1, 2).reshape([rows * length, query_heads * head_dim]);
+        let shape = AttentionShape {
+            rows,
+            heads: q.dims()[1] / head_dim,
+            kv_heads: k.dims()[1] / head_dim,
+            head_dim,
+            scale: (head_dim as f32).powf(-0.5),
+            first: tokens.starts.clone(),
+        };
+        let y = causal_attention(q, k, v, shape);
         self.o.forward(y, adapter(Projection::O))
     }
 }

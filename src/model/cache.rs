@@ -2,8 +2,8 @@
 
 use burn::tensor::Tensor;
 
-/// Keys and values of one layer, `[rows, kv_heads, seen, head_dim]`; empty before the first tokens.
-pub type LayerCache = Option<(Tensor<4>, Tensor<4>)>;
+/// Keys and values of one layer, `[rows, seen, kv_heads * head_dim]`; empty before the first tokens.
+pub type LayerCache = Option<(Tensor<3>, Tensor<3>)>;
 
 /// The key/value cache of a model.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ impl Cache {
         for layer in &mut self.layers {
             // Nothing can have a size of 0.
             let kept = layer.take().filter(|_| length > 0);
-            *layer = kept.map(|(k, v)| (k.narrow(2, 0, length), v.narrow(2, 0, length)));
+            *layer = kept.map(|(k, v)| (k.narrow(1, 0, length), v.narrow(1, 0, length)));
         }
     }
 
@@ -45,12 +45,21 @@ impl Cache {
     }
 }
 
-/// Appends `keys` and `values` to what the layer holds and returns all of them.
-pub(super) fn extend(cache: &mut LayerCache, keys: Tensor<4>, values: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-    let all = match cache.take() {
+/// Appends `keys` and `values`, `[rows * length, kv_heads * head_dim]`, to what the layer holds and returns all of them.
+pub(super) fn extend(
+    cache: &mut LayerCache,
+    keys: Tensor<2>,
+    values: Tensor<2>,
+    rows: usize,
+) -> (Tensor<2>, Tensor<2>) {
+    let [tokens, width] = keys.dims();
+    let by_row = |x: Tensor<2>| x.reshape([rows, tokens / rows, width]);
+    let (keys, values) = (by_row(keys), by_row(values));
+    let (keys, values) = match cache.take() {
         None => (keys, values),
-        Some((k, v)) => (Tensor::cat(vec![k, keys], 2), Tensor::cat(vec![v, values], 2)),
+        Some((k, v)) => (Tensor::cat(vec![k, keys], 1), Tensor::cat(vec![v, values], 1)),
     };
-    *cache = Some(all.clone());
-    all
+    *cache = Some((keys.clone(), values.clone()));
+    let flat = |x: Tensor<3>| x.flatten(0, 1);
+    (flat(keys), flat(values))
 }

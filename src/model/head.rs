@@ -1,7 +1,7 @@
 //! From hidden states to the loss.
 
 use super::Model;
-use crate::kernels::cross_entropy;
+use crate::kernels::linear_cross_entropy;
 use burn::tensor::{Device, Int, Tensor};
 
 /// The positions of a batch that are trained, and what each should predict.
@@ -38,10 +38,11 @@ impl Targets {
     }
 }
 
-/// Sum of `−log p(target)` over the targets, `[1]`; masked positions never reach the head.
+/// Sum of `−log p(target)` over the targets, `[1]`; masked positions never reach the head, and no tensor of tokens ×
+/// vocabulary is ever whole.
 ///
 /// `hidden: [rows * length, hidden]`, as [`Model::forward`] gives it.
 pub fn next_token_loss(model: &Model, hidden: Tensor<2>, targets: &Targets) -> Tensor<1> {
-    let logits = model.logits(hidden.select(0, targets.positions.clone())); // [n, vocab]
-    cross_entropy(logits, targets.tokens.clone())
+    let hidden = hidden.select(0, targets.positions.clone()); // [n, hidden]
+    linear_cross_entropy(hidden, model.head_weight().clone(), targets.tokens.clone())
 }

@@ -22,6 +22,7 @@ mod update;
 
 pub use attention::Attention;
 pub use cache::Cache;
+use cache::LayerCache;
 pub use config::{Architecture, ModelConfig};
 pub use frequencies::RopeScaling;
 pub use head::{Targets, next_token_loss};
@@ -50,6 +51,36 @@ pub struct Layer {
     pub post_attention_norm: RmsNorm,
     /// The gated MLP.
     pub mlp: Mlp,
+}
+
+impl Layer {
+    /// The layer's weight matrix of that name.
+    pub fn linear(&self, projection: Projection) -> &Linear {
+        let Self { attention, mlp, .. } = self;
+        match projection {
+            Projection::Q => &attention.q,
+            Projection::K => &attention.k,
+            Projection::V => &attention.v,
+            Projection::O => &attention.o,
+            Projection::Gate => &mlp.gate,
+            Projection::Up => &mlp.up,
+            Projection::Down => &mlp.down,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn linear_mut(&mut self, projection: Projection) -> &mut Linear {
+        let Self { attention, mlp, .. } = self;
+        match projection {
+            Projection::Q => &mut attention.q,
+            Projection::K => &mut attention.k,
+            Projection::V => &mut attention.v,
+            Projection::O => &mut attention.o,
+            Projection::Gate => &mut mlp.gate,
+            Projection::Up => &mut mlp.up,
+            Projection::Down => &mut mlp.down,
+        }
+    }
 }
 
 /// A pretrained model on a device; its weights stay frozen.
@@ -109,30 +140,62 @@ impl Model {
     /// Rows need no attention mask but where they are packed: padding stands at the right, where a causal query never
     /// looks.
     pub fn forward(&self, tokens: &Tokens, adapters: Option<&Adapters>, cache: Option<&mut Cache>) -> Tensor<2> {
-        let device = self.device();
-        let mut x = self.embedding.clone().select(0, tokens.ids.clone()); // [rows * length, hidden]
-        let mut cache = cache;
-        let start = cache.as_ref().map_or(0, |cache| cache.length());
-        let rotary = match &tokens.starts {
-            None => Rotary::new(&self.config, start..start + tokens.length, &device),
-            Some(starts) => {
-                let position = |(at, first): (usize, &u32)| at % tokens.length - *first as usize;
-                Rotary::new(&self.config, starts.iter().enumerate().map(position), &device)
-            }
-        };
-        for (index, layer) in self.layers.iter().enumerate() {
-            let rotary = if self.config.nope_layers.contains(&index) { &Rotary::IDENTITY } else { &rotary };
-            let adapters = adapters.and_then(|adapters| adapters.layer(index));
+        self.forward_from(self.embed(tokens), tokens, adapters, cache)
+    }
+
+    /// What the first layer takes, `[rows * length, hidden]`.
+    pub fn embed(&self, tokens: &Tokens) -> Tensor<2> {
+        self.embedding.clone().select(0, tokens.ids.clone())
+    }
+
+    /// As [`Model::forward`], from embedded tokens.
+    pub fn forward_from(
+        &self,
+        mut x: Tensor<2>,
+        tokens: &Tokens,
+        adapters: Option<&Adapters>,
+        mut cache: Option<&mut Cache>,
+    ) -> Tensor<2> {
+        let rotary = self.rotary(tokens, cache.as_ref().map_or(0, |cache| cache.length()));
+        for index in 0..self.layers.len() {
             let cached = cache.as_deref_mut().map(|cache| cache.layer(index));
-            let h = layer.input_norm.forward(x.clone());
-            x = x + layer.attention.forward(h, tokens, rotary, adapters, cached);
-            let h = layer.post_attention_norm.forward(x.clone());
-            x = x + layer.mlp.forward(h, adapters);
+            x = self.layer(index, x, tokens, &rotary, adapters, cached);
         }
         if let Some(cache) = cache {
             cache.advance(tokens.length);
         }
         self.norm.forward(x)
+    }
+
+    /// The angles of `tokens`, which come after `start` others.
+    pub(crate) fn rotary(&self, tokens: &Tokens, start: usize) -> Rotary {
+        let device = self.device();
+        match &tokens.starts {
+            None => Rotary::new(&self.config, start..start + tokens.length, &device),
+            Some(starts) => {
+                let position = |(at, first): (usize, &u32)| at % tokens.length - *first as usize;
+                Rotary::new(&self.config, starts.iter().enumerate().map(position), &device)
+            }
+        }
+    }
+
+    /// Layer `index` alone.
+    pub(crate) fn layer(
+        &self,
+        index: usize,
+        x: Tensor<2>,
+        tokens: &Tokens,
+        rotary: &Rotary,
+        adapters: Option<&Adapters>,
+        cached: Option<&mut LayerCache>,
+    ) -> Tensor<2> {
+        let layer = &self.layers[index];
+        let rotary = if self.config.nope_layers.contains(&index) { &Rotary::IDENTITY } else { rotary };
+        let adapters = adapters.and_then(|adapters| adapters.layer(index));
+        let h = layer.input_norm.forward(x.clone());
+        let x = x + layer.attention.forward(h, tokens, rotary, adapters, cached);
+        let h = layer.post_attention_norm.forward(x.clone());
+        x + layer.mlp.forward(h, adapters)
     }
 
     /// A hash over some of the weights, by which a model is told from others of its shape.
@@ -155,6 +218,11 @@ impl Model {
 
     /// Logits of `hidden: [n, hidden]`, `[n, vocab]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        kernels::linear(hidden, self.head.clone().unwrap_or_else(|| self.embedding.clone()))
+        kernels::linear(hidden, self.head_weight().clone())
+    }
+
+    /// The weight of the head, `[vocab, hidden]`; the embedding where they are tied.
+    pub fn head_weight(&self) -> &Tensor<2> {
+        self.head.as_ref().unwrap_or(&self.embedding)
     }
 }

@@ -30,6 +30,8 @@ pub struct TrainConfig {
     pub weight_decay: f64,
     /// Largest global gradient norm; 0 turns clipping off.
     pub max_grad_norm: f64,
+    /// Whether a step keeps only the inputs of layers, and computes the rest anew for its backward pass.
+    pub grad_checkpoint: bool,
     /// Whether examples share rows of up to `max_seq_length` tokens.
     pub pack: bool,
     /// Whether rows are reshuffled every epoch.
@@ -60,6 +62,7 @@ impl Default for TrainConfig {
             epsilon: 1e-8,
             weight_decay: 0.0,
             max_grad_norm: 1.0,
+            grad_checkpoint: false,
             pack: false,
             shuffle: true,
             seed: 0,

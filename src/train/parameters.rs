@@ -80,8 +80,8 @@ impl Parameters {
         self.tensors().into_iter().map(|tensor| tensor.autodiff().require_grad()).collect()
     }
 
-    /// Gathers the gradients of `leaves`, which must be all that still holds the buffers.
-    pub fn gather(&self, leaves: Vec<Tensor<1>>, grads: &mut Gradients) -> FlatGradient {
+    /// Gathers the gradients of `leaves`, which must be all that still holds the buffers; each is in one of `grads`.
+    pub fn gather(&self, leaves: Vec<Tensor<1>>, grads: &mut [Gradients]) -> FlatGradient {
         let mut leaves = leaves.into_iter();
         let gather = |segment: &Segment| {
             let device = segment.values().device();
@@ -92,7 +92,8 @@ impl Parameters {
                     parts.push(Tensor::zeros([range.start - at], &device));
                 }
                 let leaf = leaves.next().expect("one leaf for each slot");
-                parts.push(leaf.grad_remove(grads).unwrap_or_else(|| Tensor::zeros([range.len()], &device)));
+                let gradient = grads.iter_mut().find_map(|grads| leaf.grad_remove(grads));
+                parts.push(gradient.unwrap_or_else(|| Tensor::zeros([range.len()], &device)));
                 at = range.end;
             }
             if segment.length > at {

@@ -40,7 +40,7 @@ pub trait Observer {
     ///
     /// # Errors
     /// Ends the run with that error.
-    async fn between_steps(&mut self, _: &Trainer) -> Result<Next> {
+    async fn between_steps(&mut self, _: &mut Trainer) -> Result<Next> {
         Ok(Next::Step)
     }
 }
@@ -80,7 +80,7 @@ impl<'a> Run<'a> {
         let identity = RunIdentity {
             build: RunIdentity::build(),
             device: device.to_owned(),
-            model: trainer.model().fingerprint().await?,
+            model: trainer.base().fingerprint().await?,
             data: rows.fingerprint(),
             config,
         };
@@ -223,10 +223,10 @@ impl<'a> Run<'a> {
 
     async fn evaluate(&mut self, observer: &mut impl Observer) -> Result<f64> {
         let Some(valid) = self.valid else { return Ok(f64::NAN) };
-        let (trainer, config) = (&self.trainer, &self.identity.config);
-        let adapters = trainer.adapters();
-        let report = evaluate(trainer.model(), Some(&adapters), valid, config.batch_size, config.val_batches).await?;
-        observer.event(&TrainEvent::Eval(EvalReport { step: Some(trainer.steps_done()), ..report }))?;
+        let config = &self.identity.config;
+        let (model, adapters) = self.trainer.tuned();
+        let report = evaluate(model, adapters.as_ref(), valid, config.batch_size, config.val_batches).await?;
+        observer.event(&TrainEvent::Eval(EvalReport { step: Some(self.trainer.steps_done()), ..report }))?;
         Ok(report.loss)
     }
 

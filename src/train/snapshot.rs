@@ -216,7 +216,7 @@ impl RunIdentity {
 }
 
 /// Settings that a resumed run may change: they do not alter what a step computes, except `iters`, which ends it.
-const MAY_CHANGE: [&str; 5] = ["iters", "steps_per_eval", "val_batches", "patience", "save_every"];
+const MAY_CHANGE: [&str; 6] = ["iters", "steps_per_eval", "val_batches", "patience", "save_every", "grad_checkpoint"];
 
 /// The settings by name, as they come back from a file.
 fn settings(config: &TrainConfig) -> serde_json::Map<String, serde_json::Value> {

@@ -2,15 +2,34 @@
 
 use super::config::TrainConfig;
 use super::event::StepReport;
+use super::merged::Merged;
 use super::parameters::{FlatGradient, Parameters, read};
+use super::recompute;
 use super::snapshot::Snapshot;
-use crate::adapter::{AdapterConfig, Adapters, Dropout, Slot, StoredAdapter, slots};
+use crate::adapter::{AdapterConfig, Adapters, Dropout, Method, Slot, StoredAdapter, slots};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::kernels::AdamWStep;
-use crate::model::{Model, Targets, Tokens, next_token_loss};
+use crate::model::{Model, ModelConfig, Targets, Tokens, next_token_loss};
 use burn::tensor::Tensor;
 use web_time::Instant;
+
+/// Where an adapter is while it is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// In the weights that it adapts: a step costs what the frozen model's does, and the blocks' gradient. For blocks
+    /// without dropout.
+    Merged,
+    /// Beside them.
+    Side,
+}
+
+impl Mode {
+    /// The cheapest one that `adapter` can be trained in.
+    pub fn of(adapter: &AdapterConfig) -> Self {
+        if adapter.method.has_blocks() && adapter.dropout == 0.0 { Self::Merged } else { Self::Side }
+    }
+}
 
 /// Trains one adapter on one model.
 #[derive(Debug)]
@@ -20,28 +39,80 @@ pub struct Trainer {
     adapter: AdapterConfig,
     config: TrainConfig,
     parameters: Parameters,
+    /// In [`Mode::Merged`].
+    merged: Option<Merged>,
     step: usize,
     /// Forward passes that drew a dropout mask.
     passes: u64,
 }
 
 impl Trainer {
-    /// A fresh adapter on `model`, whose name is `base`.
+    /// A fresh adapter on `model`, whose name is `base`, in the cheapest mode.
     ///
     /// # Errors
     /// If the adapter does not fit the model, or a setting makes no sense.
     pub fn new(model: Model, base: String, adapter: AdapterConfig, config: TrainConfig) -> Result<Self> {
-        let adapter = adapter.checked(&model.config)?;
-        let config = config.checked()?;
-        let slots = slots(&adapter, &model.config);
-        let values: Vec<_> = slots.iter().map(|slot| slot.initial_values(config.seed)).collect();
-        let parameters = Parameters::new(slots, &values, &model.device());
-        Ok(Self { model, base, adapter, config, parameters, step: 0, passes: 0 })
+        let mode = Mode::of(&adapter);
+        Self::with_mode(model, base, adapter, config, mode)
     }
 
-    /// The model beneath.
-    pub fn model(&self) -> &Model {
+    /// A fresh adapter on `model`, whose name is `base`. Merged, it is written into the model's weights; those that
+    /// something else holds as well are copied first.
+    ///
+    /// # Errors
+    /// If the adapter does not fit the model or the mode, or a setting makes no sense.
+    pub fn with_mode(
+        model: Model,
+        base: String,
+        adapter: AdapterConfig,
+        config: TrainConfig,
+        mode: Mode,
+    ) -> Result<Self> {
+        let adapter = adapter.checked(&model.config)?;
+        let config = config.checked()?;
+        if mode == Mode::Merged && Mode::of(&adapter) != mode {
+            return Err(Error::Usage(format!("{adapter} cannot be trained in the weights themselves")));
+        }
+        if config.grad_checkpoint && adapter.method == Method::AllWeights {
+            return Err(Error::Usage("--grad-checkpoint does not go with --all-weights".into()));
+        }
+        let slots = slots(&adapter, &model.config);
+        let values: Vec<_> = slots.iter().map(|slot| slot.initial_values(config.seed)).collect();
+        let merged = (mode == Mode::Merged).then(|| Merged::new(&model, &slots));
+        let parameters = Parameters::new(slots, &values, &model.device());
+        Ok(Self { model, base, adapter, config, parameters, merged, step: 0, passes: 0 })
+    }
+
+    /// Sizes and constants of the model.
+    pub fn model_config(&self) -> &ModelConfig {
+        &self.model.config
+    }
+
+    /// The model as it was before, for as long as nothing is trained.
+    pub fn base(&mut self) -> &Model {
+        if let Some(merged) = &mut self.merged {
+            merged.show_base(&mut self.model, self.parameters.slots());
+        }
         &self.model
+    }
+
+    /// The model as it was before.
+    pub fn into_base(mut self) -> Model {
+        self.base();
+        self.model
+    }
+
+    /// The model with what it has learned, for evaluation and generation: no autodiff, no dropout.
+    pub fn tuned(&mut self) -> (&Model, Option<Adapters>) {
+        let adapters = self.merged.is_none().then(|| self.adapters());
+        self.show_update();
+        (&self.model, adapters)
+    }
+
+    fn show_update(&mut self) {
+        if let Some(merged) = &mut self.merged {
+            merged.show_update(&mut self.model, self.parameters.slots(), || self.parameters.tensors());
+        }
     }
 
     /// The settings of the run.
@@ -59,7 +130,7 @@ impl Trainer {
         self.parameters.slots().iter().map(Slot::len).sum()
     }
 
-    /// The adapter as it stands, for evaluation and generation: no autodiff, no dropout.
+    /// The adapter as it stands, to be run beside the weights of the base: no autodiff, no dropout.
     pub fn adapters(&self) -> Adapters {
         Adapters::new(&self.adapter, self.parameters.slots(), self.parameters.tensors(), None)
     }
@@ -92,6 +163,7 @@ impl Trainer {
     /// If `values` are not one list for each slot, of its length.
     pub fn set_values(&mut self, values: &[Vec<f32>]) {
         self.parameters = Parameters::new(self.parameters.slots().to_vec(), values, &self.model.device());
+        self.outdate();
     }
 
     /// AdamW's first and second moments, one list for each of [`Trainer::slots`], each.
@@ -120,6 +192,7 @@ impl Trainer {
         }
         let [first, second] = &snapshot.moments;
         self.parameters.restore([&snapshot.adapter.values, first, second], &self.model.device());
+        self.outdate();
         (self.step, self.passes) = (snapshot.progress.step, snapshot.progress.passes);
         Ok(())
     }
@@ -156,6 +229,8 @@ impl Trainer {
                 step,
             },
         );
+        self.outdate();
+        self.show_update();
         let [loss, grad_norm] = read(Tensor::cat(vec![loss, norm], 0)).await?[..] else {
             return Err(Error::Device("reading from the device: not two values".into()));
         };
@@ -177,8 +252,16 @@ impl Trainer {
         })
     }
 
+    /// The parameters changed.
+    fn outdate(&mut self) {
+        if let Some(merged) = &mut self.merged {
+            merged.outdate();
+        }
+    }
+
     /// Mean loss over the target tokens of `micro_batches`, `[1]`, and its gradient.
     fn loss_and_gradient(&mut self, micro_batches: &[Batch]) -> Result<(Tensor<1>, FlatGradient)> {
+        self.show_update();
         let device = self.model.device();
         let total: usize = micro_batches.iter().map(Batch::target_tokens).sum();
         let mut sum: Option<(Tensor<1>, FlatGradient)> = None;
@@ -188,17 +271,24 @@ impl Trainer {
             let leaves = self.parameters.leaves();
             let dropout = Dropout::new(self.adapter.dropout, self.config.seed, self.passes);
             self.passes += 1;
-            let adapters = Adapters::new(&self.adapter, self.parameters.slots(), leaves.clone(), dropout);
+            let place = |tensors| match self.merged {
+                Some(_) => Adapters::merged(&self.adapter, self.parameters.slots(), tensors),
+                None => Adapters::new(&self.adapter, self.parameters.slots(), tensors, dropout),
+            };
+            let adapters = place(leaves.clone());
             let tokens = Tokens::of_batch(batch, &device);
-            let loss = {
+            let (loss, mut gradients) = if self.config.grad_checkpoint {
+                let plain = place(self.parameters.tensors());
+                recompute::loss_and_gradients(&self.model, &tokens, &targets, total, &plain, &adapters)
+            } else {
                 let model = adapters.effective(&self.model);
                 let hidden = model.forward(&tokens, Some(&adapters), None);
-                next_token_loss(&model, hidden, &targets) / total as f64
+                let loss = next_token_loss(&model, hidden, &targets) / total as f64;
+                let gradients = loss.backward();
+                (loss.inner(), vec![gradients])
             };
             drop(adapters);
-            let mut grads = loss.backward();
-            let gradient = self.parameters.gather(leaves, &mut grads);
-            let loss = loss.inner();
+            let gradient = self.parameters.gather(leaves, &mut gradients);
             sum = Some(match sum {
                 None => (loss, gradient),
                 Some((sum, gradients)) => (sum + loss, gradients.add(gradient)),

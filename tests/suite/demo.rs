@@ -144,15 +144,16 @@ fn learns_a_style_in_a_few_steps() {
     let config = TrainConfig { iters: 30, ..Set::Style.settings() };
     let mut trainer =
         Trainer::new(demo.model.clone(), demo::NAME.into(), Set::Style.adapter(), config.clone()).expect("a trainer");
-    let loss = |trainer: &Trainer| {
-        block_on(evaluate(trainer.model(), Some(&trainer.adapters()), &valid, 8, 0)).expect("a loss").loss
+    let loss = |trainer: &mut Trainer| {
+        let (model, adapters) = trainer.tuned();
+        block_on(evaluate(model, adapters.as_ref(), &valid, 8, 0)).expect("a loss").loss
     };
-    let before = loss(&trainer);
+    let before = loss(&mut trainer);
     let rows = TrainRows::new(&train, None);
     let mut batcher = Batcher::new(rows.count(), config.batch_size, true, 0).expect("rows");
     for _ in 0..config.iters {
         block_on(trainer.step(&[rows.batch(&batcher.next_rows())])).expect("a step");
     }
-    let after = loss(&trainer);
+    let after = loss(&mut trainer);
     assert!(after < 0.5 * before, "{before} before, {after} after");
 }

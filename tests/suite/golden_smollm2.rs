@@ -5,7 +5,7 @@ use diablo::adapter::Method;
 use diablo::generate::{Sampler, Sampling, generate};
 use diablo::model::{Model, Targets, Tokens, next_token_loss};
 use diablo::text::{ChatTemplate, Message, Tokenizer};
-use diablo::train::Trainer;
+use diablo::train::{Mode, Trainer};
 use pollster::block_on;
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
@@ -75,10 +75,16 @@ fn logits_and_greedy_continuations() {
 
 fn ten_steps(tag: &str, method: Method) {
     let Some(model) = model() else { return };
+    for mode in modes(method) {
+        ten_steps_in(mode, model, tag, method);
+    }
+}
+
+fn ten_steps_in(mode: Mode, model: &Model, tag: &str, method: Method) {
     let golden = Tensors::open("train_smollm2.safetensors");
     let json = golden_json("train_smollm2.json");
     let run = json["runs"].as_array().expect("runs").iter().find(|run| run["tag"] == tag).expect("run");
-    let mut trainer = trainer(model, method, json["hp"]["lr"].as_f64().expect("lr"));
+    let mut trainer = trainer_in(mode, model, method, json["hp"]["lr"].as_f64().expect("lr"));
     assert_eq!(trainer.parameter_count() as u64, run["n_trainable"].as_u64().expect("count"));
     let short = |slot: &str| {
         let name = slot.trim_start_matches("base_model.model.").replace("diablo_blocks", "D");

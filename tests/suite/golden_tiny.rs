@@ -5,6 +5,7 @@ use crate::support::*;
 use burn::tensor::{Device, Tensor};
 use diablo::adapter::Method;
 use diablo::model::{Model, Targets, Tokens, next_token_loss};
+use diablo::train::Mode;
 use pollster::block_on;
 
 /// Golden names end in `.D`, `.A`, `.B`; ours in `.diablo_blocks`, `.lora_A.weight`, `.lora_B.weight`.
@@ -58,11 +59,17 @@ fn gradients_of_the_base(device: &Device, scale: f64) {
 }
 
 fn twenty_steps(device: &Device, tag: &str, method: Method, scale: f64) {
+    for mode in modes(method) {
+        twenty_steps_in(mode, device, tag, method, scale);
+    }
+}
+
+fn twenty_steps_in(mode: Mode, device: &Device, tag: &str, method: Method, scale: f64) {
     let golden = Tensors::open("tiny_golden.safetensors");
     let json = golden_json("tiny_golden.json");
     let run = json["runs"].as_array().expect("runs").iter().find(|run| run["tag"] == tag).expect("run");
     let model = tiny(device);
-    let mut trainer = trainer(&model, method, json["hp"]["lr"].as_f64().expect("lr"));
+    let mut trainer = trainer_in(mode, &model, method, json["hp"]["lr"].as_f64().expect("lr"));
     assert_eq!(trainer.parameter_count() as u64, run["n_trainable"].as_u64().expect("count"));
     for (slot, values) in trainer.slots().to_vec().iter().zip(block_on(trainer.values()).expect("values")) {
         if slot.name.contains("lora_A") {
@@ -114,7 +121,8 @@ fn twenty_steps(device: &Device, tag: &str, method: Method, scale: f64) {
     if tag == "diablo_n4" {
         let batch = golden_batch(&golden, 0).remove(0);
         let tokens = Tokens::new(&batch.input_ids, batch.rows, device);
-        let logits = model.logits(model.forward(&tokens, Some(&trainer.adapters()), None));
+        let (model, adapters) = trainer.tuned();
+        let logits = model.logits(model.forward(&tokens, adapters.as_ref(), None));
         let difference = max_abs(&host(logits), &golden.f32("diablo_n4.after_logits"));
         assert!(difference <= 1e-4 * scale, "logits after training off by {difference:.1e}");
     }
@@ -122,10 +130,16 @@ fn twenty_steps(device: &Device, tag: &str, method: Method, scale: f64) {
 
 /// Three padded rows of unequal length, prompts masked, blocks that are not zero.
 fn padded_and_masked(device: &Device, scale: f64) {
+    for mode in modes(Method::Diablo { blocks: 4 }) {
+        padded_and_masked_in(mode, device, scale);
+    }
+}
+
+fn padded_and_masked_in(mode: Mode, device: &Device, scale: f64) {
     let golden = Tensors::open("tiny_golden.safetensors");
     let json = golden_json("tiny_golden.json");
     let model = tiny(device);
-    let mut trainer = trainer(&model, Method::Diablo { blocks: 4 }, 1e-3);
+    let mut trainer = trainer_in(mode, &model, Method::Diablo { blocks: 4 }, 1e-3);
     let names: Vec<_> = trainer.slots().iter().map(|slot| golden_name(&slot.name)).collect();
     trainer.set_values(&names.iter().map(|name| golden.f32(&format!("masked.D.{name}"))).collect::<Vec<_>>());
     let (ids, labels, mask) =
@@ -138,7 +152,8 @@ fn padded_and_masked(device: &Device, scale: f64) {
         let distance = relative(gradient, &golden.f32(&format!("masked.grad.{name}")));
         assert!(distance <= 2e-5 * scale, "{name}: gradient off by {distance:.1e}");
     }
-    let logits = host(model.logits(model.forward(&Tokens::new(&ids, 3, device), Some(&trainer.adapters()), None)));
+    let (model, adapters) = trainer.tuned();
+    let logits = host(model.logits(model.forward(&Tokens::new(&ids, 3, device), adapters.as_ref(), None)));
     let expected = golden.f32("masked.logits");
     for (position, kept) in mask.iter().enumerate().filter(|(_, kept)| **kept == 1) {
         let range = position * 300..(position + 1) * 300;

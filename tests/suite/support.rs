@@ -6,7 +6,7 @@ use diablo::data::Batch;
 use diablo::device::{Request, SelectedDevice, cpu, select};
 use diablo::model::{Model, Projection};
 use diablo::source::Source;
-use diablo::train::{Schedule, TrainConfig, Trainer};
+use diablo::train::{Mode, Schedule, TrainConfig, Trainer};
 use diablo::weights::Storage;
 use pollster::block_on;
 use safetensors::SafeTensors;
@@ -51,6 +51,12 @@ impl Tensors {
 
 pub fn flex() -> Device {
     cpu("test").device
+}
+
+/// Held by tests that choose the form of kernels for the whole process, and by those that need it to stay.
+pub fn keep_form() -> std::sync::MutexGuard<'static, ()> {
+    static FORM: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    FORM.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The first GPU, software ones included; `tests/run` installs one where there is none.
@@ -117,7 +123,18 @@ pub fn golden_config(learning_rate: f64) -> TrainConfig {
 }
 
 pub fn trainer(model: &Model, method: Method, learning_rate: f64) -> Trainer {
-    Trainer::new(model.clone(), "test".into(), adapter(method), golden_config(learning_rate)).expect("trainer")
+    trainer_in(Mode::of(&adapter(method)), model, method, learning_rate)
+}
+
+pub fn trainer_in(mode: Mode, model: &Model, method: Method, learning_rate: f64) -> Trainer {
+    let config = golden_config(learning_rate);
+    Trainer::with_mode(model.clone(), "test".into(), adapter(method), config, mode).expect("trainer")
+}
+
+/// All modes that an adapter can be trained in.
+pub fn modes(method: Method) -> Vec<Mode> {
+    let cheapest = Mode::of(&adapter(method));
+    if cheapest == Mode::Side { vec![cheapest] } else { vec![cheapest, Mode::Side] }
 }
 
 /// `rows` rows of one length, every token a label.

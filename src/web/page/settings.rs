@@ -89,6 +89,7 @@ impl SettingsView {
         dom::set_value("seed", &train.seed.to_string());
         dom::set_value("dropout", &write::setting(settings.dropout));
         dom::check("pack", train.pack);
+        dom::check("grad-checkpoint", train.grad_checkpoint);
         dom::check("shuffle", train.shuffle);
         let schedule = SCHEDULES.iter().find(|(_, schedule)| *schedule == train.lr_schedule);
         dom::set_value("lr-schedule", schedule.map_or("", |(name, _)| name));
@@ -203,6 +204,7 @@ impl SettingsView {
         }
         train.seed = parsed("seed", "Seed", "a whole number")?;
         train.pack = dom::is_checked("pack");
+        train.grad_checkpoint = dom::is_checked("grad-checkpoint");
         train.shuffle = dom::is_checked("shuffle");
         let schedule = dom::value("lr-schedule");
         train.lr_schedule = SCHEDULES.iter().find(|(name, _)| *name == schedule).map_or(train.lr_schedule, |s| s.1);

@@ -111,7 +111,7 @@ impl OpenData {
     /// Cuts the rows into the tokens of `model`.
     pub fn new(files: DataFiles, model: &OpenModel, seed: u64) -> Result<Self> {
         let splits = files.splits()?;
-        let limit = model.model.config.max_position_embeddings;
+        let limit = model.config.max_position_embeddings;
         let options = RowOptions {
             mask_prompt: files.options.mask_prompt,
             max_seq_length: files.options.max_seq_length.min(limit),

@@ -14,6 +14,7 @@ mod talk;
 use crate::adapter::{Adapters, StoredAdapter, update_norms};
 use crate::device::SelectedDevice;
 use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::train::Snapshot;
 use crate::web::checkpoints::{self, Checkpoint};
 use crate::web::files::Lock;
@@ -24,8 +25,9 @@ use inbox::{Inbox, Letter};
 use model::{FoundModel, OpenModel};
 use plan::Speed;
 use post::{post, post_broken, post_with, scope};
-use run::SavedRun;
+use run::{SavedRun, Setup};
 use std::rc::Rc;
+use talk::Speaker;
 use wasm_bindgen::prelude::*;
 use web_sys::MessageEvent;
 
@@ -41,7 +43,7 @@ pub fn serve() {
     scope().set_onmessage(Some(listener.as_ref().unchecked_ref()));
     listener.forget(); // it lives as long as the worker
     wasm_bindgen_futures::spawn_local(async move {
-        Worker { inbox, device: None, model: None, data: None, adapter: None, speed: None }.serve().await
+        Worker { inbox, device: None, model: None, weights: None, data: None, adapter: None, speed: None }.serve().await
     });
 }
 
@@ -104,7 +106,7 @@ fn refuse(name: &str, error: &Error) {
 
 /// Sends the adapter to the page.
 fn send_adapter(adapter: &StoredAdapter, open: &OpenModel) -> Result<()> {
-    let bytes = adapter::to_zip(adapter, &open.model.config)?;
+    let bytes = adapter::to_zip(adapter, &open.config)?;
     let parts = js_sys::Array::of1(&js_sys::Uint8Array::from(bytes.as_slice()));
     let blob = web_sys::Blob::new_with_u8_array_sequence(&parts)
         .map_err(|e| Error::browser(ADAPTER_FILE, "making the file", &e))?;
@@ -116,6 +118,8 @@ struct Worker {
     inbox: Rc<Inbox>,
     device: Option<SelectedDevice>,
     model: Option<OpenModel>,
+    /// Those of the open model; a run has them while it lasts.
+    weights: Option<Model>,
     data: Option<OpenData>,
     /// What was trained or uploaded, for the open model.
     adapter: Option<StoredAdapter>,
@@ -162,16 +166,16 @@ impl Worker {
                 checkpoints::clear().await
             }
             Request::Generate { .. } => {
-                let open = self.model()?;
-                let adapters = self.adapter.clone().map(|adapter| Adapters::of(adapter, &open.model));
-                talk::answer(open, adapters.as_ref(), request, &self.inbox).await
+                let (open, weights) = (self.model()?, self.weights.as_ref().ok_or_else(no_model)?);
+                let adapters = self.adapter.clone().map(|adapter| Adapters::of(adapter, weights));
+                talk::answer(open, Speaker::Resting(weights, adapters.as_ref()), request, &self.inbox).await
             }
             Request::DownloadAdapter => {
                 let none = || Error::Usage("there is no adapter yet; train one first".into());
                 send_adapter(self.adapter.as_ref().ok_or_else(none)?, self.model()?)
             }
             Request::UploadAdapter => {
-                let config = &self.model()?.model.config;
+                let config = &self.model()?.config;
                 let adapter = adapter::from_files(attachments, config).await?;
                 let matrices = update_norms(&adapter, config);
                 post(&Event::AdapterLoaded { what: adapter.config.to_string(), matrices });
@@ -208,10 +212,10 @@ impl Worker {
     async fn open(&mut self, source: ModelSource, attachments: &[JsValue]) -> Result<()> {
         let found = FoundModel::find(source, attachments, self.device()?, &self.inbox).await?;
         // The memory of the old one is free before the new one needs it.
-        (self.model, self.data, self.adapter) = (None, None, None);
-        let open = OpenModel::open(found, self.device()?, &self.inbox).await?;
+        (self.model, self.weights, self.data, self.adapter) = (None, None, None, None);
+        let (open, weights) = OpenModel::open(found, self.device()?, &self.inbox).await?;
         post(&Event::Model(open.report.clone()));
-        self.model = Some(open);
+        (self.model, self.weights) = (Some(open), Some(weights));
         Ok(())
     }
 
@@ -224,10 +228,13 @@ impl Worker {
 
     async fn train(&mut self, settings: Settings, resume: Option<(Snapshot, String)>) -> Result<()> {
         let missing = || Error::Usage("there is no data yet; choose some first".into());
-        let (open, data) = (self.model()?, self.data.as_ref().ok_or_else(missing)?);
-        let _lock = lock().await?;
         let (device, speed) = (self.device()?.info.name.clone(), self.speed()?);
-        let outcome = run::train(open, data, &device, settings, resume, &self.inbox, speed).await;
+        let (open, data) = (self.model.as_ref().ok_or_else(no_model)?, self.data.as_ref().ok_or_else(missing)?);
+        let _lock = lock().await?;
+        let weights = self.weights.take().ok_or_else(no_model)?;
+        let setup = Setup { open, data, device: &device, inbox: &self.inbox, speed };
+        let outcome = run::train(setup, weights, settings, resume).await;
+        self.weights = outcome.weights;
         if let (Some(measured), Some(speed)) = (outcome.speed, &mut self.speed) {
             speed.measured = Some(measured);
         }
@@ -260,7 +267,7 @@ impl Worker {
         let open = self.model()?;
         let Some(Checkpoint { place, mut files, log, .. }) = newest().await? else { return Err(none()) };
         let file = |name: &str| files.remove(name).ok_or_else(|| Error::adapter(&place, format!("{name} is missing")));
-        let snapshot = Snapshot::from_files(file, &open.model.config, &place)?;
+        let snapshot = Snapshot::from_files(file, &open.config, &place)?;
         self.set_data(data, settings.train.seed)?;
         self.train(settings, Some((snapshot, log))).await
     }
@@ -270,12 +277,16 @@ impl Worker {
     }
 
     fn model(&self) -> Result<&OpenModel> {
-        self.model.as_ref().ok_or_else(|| Error::Usage("there is no model yet; open one first".into()))
+        self.model.as_ref().ok_or_else(no_model)
     }
 
     fn speed(&self) -> Result<Speed> {
         self.speed.ok_or_else(|| Error::Device("the device is not started yet".into()))
     }
+}
+
+fn no_model() -> Error {
+    Error::Usage("there is no model yet; open one first".into())
 }
 
 /// What this browser's storage holds.

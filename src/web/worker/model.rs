@@ -7,7 +7,7 @@ use crate::adapter::Method;
 use crate::demo::{self, Set};
 use crate::device::SelectedDevice;
 use crate::error::{Error, Result};
-use crate::model::{Model, Projection};
+use crate::model::{Model, ModelConfig, Projection};
 use crate::source::Source;
 use crate::text::{Codec, Message};
 use crate::train::TrainConfig;
@@ -26,14 +26,14 @@ const SAVE_EVERY: usize = 20;
 /// Time between two messages about a download or a copy.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
-/// A model on the device.
+/// A model whose weights are on the device; they are kept apart, since a run writes into them.
 pub struct OpenModel {
     /// Where it comes from.
     pub from: ModelSource,
     /// For people, and in adapters.
     pub name: String,
     pub codec: Codec,
-    pub model: Model,
+    pub config: ModelConfig,
     pub report: ModelReport,
 }
 
@@ -69,7 +69,7 @@ impl FoundModel {
 
 impl OpenModel {
     /// Reads the model onto `device`.
-    pub async fn open(found: FoundModel, device: &SelectedDevice, inbox: &Inbox) -> Result<Self> {
+    pub async fn open(found: FoundModel, device: &SelectedDevice, inbox: &Inbox) -> Result<(Self, Model)> {
         let FoundModel { from, source, codec, picked } = found;
         let what = format!("loading {}", source.name);
         let progress =
@@ -88,7 +88,8 @@ impl OpenModel {
             },
             from => from,
         };
-        Ok(Self { from, name: source.name, codec, model, report })
+        let config = model.config.clone();
+        Ok((Self { from, name: source.name, codec, config, report }, model))
     }
 
     /// The tokens of a conversation, or of a text where the model knows no conversations.

@@ -24,14 +24,14 @@ pub fn adapter(settings: &Settings, open: &OpenModel) -> Result<AdapterConfig> {
     let mut modules = settings.modules.clone();
     modules.sort();
     modules.dedup();
-    AdapterConfig { method, modules, dropout }.checked(&open.model.config)
+    AdapterConfig { method, modules, dropout }.checked(&open.config)
 }
 
 /// What a run with `settings` would take.
 pub fn plan(settings: &Settings, open: &OpenModel, data: Option<&OpenData>, speed: Speed) -> Result<PlanReport> {
     let adapter = adapter(settings, open)?;
     let train = settings.train.clone().checked()?;
-    let config = &open.model.config;
+    let config = &open.config;
     let trainable = adapter.parameter_count(config) as u64;
     let longest = data.map_or(train.max_seq_length, |data| data.report.longest).min(train.max_seq_length) as u64;
     let tokens = train.batch_size as u64 * longest;
@@ -50,18 +50,14 @@ pub fn plan(settings: &Settings, open: &OpenModel, data: Option<&OpenData>, spee
 /// Operations of a step over `tokens`: the base forward and to the input, and the adapter's forward and both gradients.
 pub fn operations(open: &OpenModel, trainable: u64, tokens: u64) -> f64 {
     // The embedding is looked up; where it is the head too, it is counted there.
-    let lookup = if open.model.config.tie_word_embeddings {
-        0
-    } else {
-        open.model.config.vocab_size * open.model.config.hidden_size
-    };
+    let lookup = if open.config.tie_word_embeddings { 0 } else { open.config.vocab_size * open.config.hidden_size };
     let weights = open.report.parameters.saturating_sub(lookup as u64);
     (4 * weights + 6 * trainable) as f64 * tokens as f64
 }
 
 /// What one micro-batch keeps for its backward pass, roughly.
 fn activation_bytes(open: &OpenModel, tokens: u64, length: u64) -> u64 {
-    let config = &open.model.config;
+    let config = &open.config;
     let (hidden, mlp) = (config.hidden_size as u64, config.intermediate_size as u64);
     let heads = config.num_attention_heads as u64;
     let attention = 2 * (config.q_size() + 2 * config.kv_size()) as u64 + 2 * heads * length;

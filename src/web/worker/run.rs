@@ -5,12 +5,14 @@ use super::inbox::Inbox;
 use super::model::OpenModel;
 use super::plan::{Speed, adapter, operations, plan};
 use super::post::post;
-use super::{refuse, send_adapter, talk};
+use super::talk::{self, Speaker};
+use super::{refuse, send_adapter};
 use crate::adapter::{Adapters, StoredAdapter, update_norms};
 use crate::data::TrainRows;
 use crate::error::{Error, Result};
 use crate::eval::evaluate;
-use crate::train::{EvalReport, Next, Observer, Run, Snapshot, TrainEvent, Trainer};
+use crate::model::Model;
+use crate::train::{EvalReport, Next, Observer, Run, Snapshot, TrainConfig, TrainEvent, Trainer};
 use crate::web::checkpoints;
 use crate::web::protocol::{Event, ModelSource, Request, Settings};
 use serde::{Deserialize, Serialize};
@@ -28,8 +30,20 @@ pub struct SavedRun {
     pub settings: Settings,
 }
 
+/// What a run needs besides the weights it trains on.
+pub struct Setup<'a> {
+    pub open: &'a OpenModel,
+    pub data: &'a OpenData,
+    /// Name of the device.
+    pub device: &'a str,
+    pub inbox: &'a Inbox,
+    pub speed: Speed,
+}
+
 /// How a run ended.
 pub struct Outcome {
+    /// The weights as they were before.
+    pub weights: Option<Model>,
     /// The adapter that is kept: the best one, or the last where nothing tells which is best.
     pub adapter: Option<StoredAdapter>,
     /// Operations a second of its steps.
@@ -39,14 +53,12 @@ pub struct Outcome {
 
 /// Trains; with `resume`, a snapshot and the events before it, from there on.
 pub async fn train(
-    open: &OpenModel,
-    data: &OpenData,
-    device: &str,
+    setup: Setup<'_>,
+    weights: Model,
     settings: Settings,
     resume: Option<(Snapshot, String)>,
-    inbox: &Inbox,
-    speed: Speed,
 ) -> Outcome {
+    let Setup { open, data, device, inbox, speed } = setup;
     let wishes = inbox.wishes();
     [&wishes.pause, &wishes.stop, &wishes.save].into_iter().for_each(|wish| wish.set(false));
     let mut reporter = Reporter {
@@ -64,9 +76,9 @@ pub async fn train(
         steps: (0.0, 0.0),
         settings,
     };
-    let result = reporter.run(device, resume).await;
+    let (weights, result) = reporter.run(weights, device, resume).await;
     let (operations, seconds) = reporter.steps;
-    Outcome { adapter: reporter.best, speed: (seconds > 0.0).then(|| operations / seconds), result }
+    Outcome { weights, adapter: reporter.best, speed: (seconds > 0.0).then(|| operations / seconds), result }
 }
 
 struct Reporter<'a> {
@@ -94,16 +106,36 @@ struct Reporter<'a> {
 }
 
 impl Reporter<'_> {
-    async fn run(&mut self, device: &str, resume: Option<(Snapshot, String)>) -> Result<()> {
-        let (open, data) = (self.open, self.data);
-        let adapter = adapter(&self.settings, open)?;
-        let mut config = self.settings.train.clone();
-        config.max_seq_length = data.files.options.max_seq_length.min(open.model.config.max_position_embeddings);
-        let rows = TrainRows::new(&data.train, config.pack_capacity());
-        let batch_size = config.batch_size;
-        let mut trainer = Trainer::new(open.model.clone(), open.name.clone(), adapter, config)?;
+    async fn run(
+        &mut self,
+        weights: Model,
+        device: &str,
+        resume: Option<(Snapshot, String)>,
+    ) -> (Option<Model>, Result<()>) {
+        let limit = self.open.config.max_position_embeddings;
+        let max_seq_length = self.data.files.options.max_seq_length.min(limit);
+        let config = TrainConfig { max_seq_length, ..self.settings.train.clone() }.checked();
+        let (adapter, config) = match adapter(&self.settings, self.open).and_then(|adapter| Ok((adapter, config?))) {
+            Ok(checked) => checked,
+            Err(error) => return (Some(weights), Err(error)),
+        };
+        let mut trainer = match Trainer::new(weights, self.open.name.clone(), adapter, config) {
+            Ok(trainer) => trainer,
+            Err(error) => return (None, Err(error)),
+        };
+        let mut result = self.steps(&mut trainer, device, resume).await;
+        let weights = trainer.into_base();
+        if result.is_ok() {
+            result = self.finish(&weights).await;
+        }
+        (Some(weights), result)
+    }
+
+    async fn steps(&mut self, trainer: &mut Trainer, device: &str, resume: Option<(Snapshot, String)>) -> Result<()> {
+        let data = self.data;
+        let rows = TrainRows::new(&data.train, trainer.config().pack_capacity());
         let snapshot = resume.as_ref().map(|(snapshot, _)| snapshot);
-        let run = Run::new(&mut trainer, rows, data.valid.as_ref(), device, snapshot).await?;
+        let run = Run::new(trainer, rows, data.valid.as_ref(), device, snapshot).await?;
         match resume {
             None => {
                 let begun = self.begin().await;
@@ -121,10 +153,15 @@ impl Reporter<'_> {
                 self.best = Some(snapshot.adapter);
             }
         }
-        run.train(self).await?;
-        if let (Some(test), Some(best)) = (&data.test, self.best.clone()) {
-            let adapters = Adapters::of(best, &open.model);
-            let report: EvalReport = evaluate(&open.model, Some(&adapters), test, batch_size, 0).await?;
+        run.train(self).await
+    }
+
+    /// All steps are done.
+    async fn finish(&mut self, weights: &Model) -> Result<()> {
+        if let (Some(test), Some(best)) = (&self.data.test, self.best.clone()) {
+            let adapters = Adapters::of(best, weights);
+            let batch_size = self.settings.train.batch_size;
+            let report: EvalReport = evaluate(weights, Some(&adapters), test, batch_size, 0).await?;
             self.event(&TrainEvent::Test(report))?;
         }
         // Nothing is left to go on with.
@@ -172,19 +209,19 @@ impl Reporter<'_> {
     }
 
     /// Norms and samples, where they are due.
-    async fn show(&mut self, trainer: &Trainer) -> Result<()> {
+    async fn show(&mut self, trainer: &mut Trainer) -> Result<()> {
         let step = trainer.steps_done();
         let config = trainer.config();
-        let last = step == config.iters;
+        let (iters, steps_per_eval) = (config.iters, config.steps_per_eval);
+        let last = step == iters;
         if last || self.looked.is_none_or(|then| then.elapsed() >= NORMS_EVERY) {
-            let matrices = update_norms(&trainer.stored().await?, &self.open.model.config);
+            let matrices = update_norms(&trainer.stored().await?, &self.open.config);
             post(&Event::Norms { step, matrices });
             self.looked = Some(Instant::now());
         }
-        if last || config.steps_per_eval > 0 && step.is_multiple_of(config.steps_per_eval) {
-            let adapters = trainer.adapters();
+        if last || steps_per_eval > 0 && step.is_multiple_of(steps_per_eval) {
             for (prompt, question) in self.settings.prompts.iter().enumerate() {
-                let text = talk::sample(self.open, &adapters, question).await?;
+                let text = talk::sample(self.open, trainer, question).await?;
                 post(&Event::Sample { step, prompt, text });
                 if self.inbox.wishes().stop.get() {
                     break;
@@ -195,12 +232,12 @@ impl Reporter<'_> {
     }
 
     /// Hears what can be heard while training goes on.
-    async fn hear(&mut self, trainer: &Trainer) -> Result<()> {
+    async fn hear(&mut self, trainer: &mut Trainer) -> Result<()> {
         while let Some(letter) = self.inbox.take() {
             let name = letter.request.name();
             let done = match letter.request {
                 request @ Request::Generate { .. } => {
-                    talk::answer(self.open, Some(&trainer.adapters()), request, self.inbox).await
+                    talk::answer(self.open, Speaker::Training(trainer), request, self.inbox).await
                 }
                 Request::Plan { settings } => {
                     plan(&settings, self.open, Some(self.data), self.speed).map(|plan| post(&Event::Plan(plan)))
@@ -232,7 +269,7 @@ impl Observer for Reporter<'_> {
     async fn save(&mut self, snapshot: &Snapshot, is_best: bool) -> Result<Option<String>> {
         let step = snapshot.progress.step;
         let best = snapshot.progress.best.map(|best| best.step);
-        let files = snapshot.to_files(&self.open.model.config)?;
+        let files = snapshot.to_files(&self.open.config)?;
         let outcome = self.store(&files, step, best).await;
         self.saved = Some(step);
         if is_best || self.best.is_none() {
@@ -241,7 +278,7 @@ impl Observer for Reporter<'_> {
         Ok(self.stored(outcome, step)?.then(|| "this browser".to_owned()))
     }
 
-    async fn between_steps(&mut self, trainer: &Trainer) -> Result<Next> {
+    async fn between_steps(&mut self, trainer: &mut Trainer) -> Result<Next> {
         let step = trainer.steps_done();
         if self.shown != Some(step) {
             self.shown = Some(step);
