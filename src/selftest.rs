@@ -41,82 +41,22 @@ pub async fn check_kernels(device: &Device, forms: &[Form]) -> Result<Vec<Kernel
 }
 
 async fn check_form(device: &Device, form: Form, checks: &mut Vec<KernelCheck>) -> Result<()> {
-    let cpu = Device::flex();
-    // Odd sizes: no tile fits.
-    let (tokens, n, di, dd) = (37, 3, 9, 21);
-    let mut sums: Vec<(&'static str, f64, f64)> = Vec::new();
-    let mut compare = |name, ours: Vec<f32>, twin: Vec<f32>| {
-        let off = ours.iter().zip(&twin).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-        // A result of another length, or one that is not a number, is as wrong as can be.
-        let off = if ours.len() == twin.len() { off } else { f64::INFINITY };
-        sums.push((name, off, twin.iter().map(|v| f64::from(*v).powi(2)).sum()));
-    };
-    let product = |device: &Device| {
-        let tensor = |seed, shape: [usize; 2]| random_tensor(seed, shape, device).autodiff().require_grad();
-        let (y, x) = (tensor(1, [tokens, n * dd]), tensor(2, [tokens, n * di]));
-        let d = random_tensor(3, [n, di, dd], device).autodiff().require_grad();
-        let out = block_matmul(y, x.clone(), d.clone());
-        let mut grads = (out.clone() * random_tensor(4, [tokens, n * dd], device)).sum().backward();
-        let taken = "every tracked input has a gradient";
-        (out.inner(), x.grad_remove(&mut grads).expect(taken), d.grad_remove(&mut grads).expect(taken))
-    };
-    let (ours, twin) = (product(device), product(&cpu));
-    compare("block_matmul", read(ours.0).await?, read(twin.0).await?);
-    compare("block_matmul", read(ours.1).await?, read(twin.1).await?);
-    compare("block_matmul_dd", read(ours.2).await?, read(twin.2).await?);
-
-    // A weight without a gradient, then both products of attention.
-    for tokens in [tokens, 1] {
-        let product = |device: &Device| {
-            let x = random_tensor(9, [tokens, n * di], device).autodiff().require_grad();
-            let y = linear(x.clone(), random_tensor(10, [n * dd, n * di], device));
-            let mut grads = (y.clone() * random_tensor(11, [tokens, n * dd], device)).sum().backward();
-            (y.inner(), x.grad_remove(&mut grads).expect("every tracked input has a gradient"))
-        };
-        let (ours, twin) = (product(device), product(&cpu));
-        compare("matmul", read(ours.0).await?, read(twin.0).await?);
-        compare("matmul", read(ours.1).await?, read(twin.1).await?);
-    }
-    let products = |device: &Device| {
-        let tensor = |seed, shape: [usize; 3]| random_tensor(seed, shape, device).autodiff().require_grad();
-        let (q, k, v) = (tensor(12, [n, tokens, di]), tensor(13, [n, dd, di]), tensor(14, [n, dd, di]));
-        let y = matmul(matmul_transposed(q.clone(), k.clone()), v.clone());
-        let mut grads = (y.clone() * random_tensor(15, [n, tokens, di], device)).sum().backward();
-        let gradients =
-            [q, k, v].map(|input| input.grad_remove(&mut grads).expect("every tracked input has a gradient"));
-        (y.inner(), gradients)
-    };
-    let (ours, twin) = (products(device), products(&cpu));
-    compare("matmul", read(ours.0).await?, read(twin.0).await?);
-    for (ours, twin) in ours.1.into_iter().zip(twin.1) {
-        compare("matmul", read(ours).await?, read(twin).await?);
-    }
-
-    let optimizer = |device: &Device| {
-        let buffer = |seed| random_tensor(seed, [777], device);
-        let norm = global_norm(buffer(8));
-        let step = AdamWStep {
-            learning_rate: 0.1,
-            betas: [0.9, 0.999],
-            epsilon: 1e-8,
-            weight_decay: 0.1,
-            max_grad_norm: 1.0,
-            step: 3,
-        };
-        let [p, m, v] = adamw([buffer(5), buffer(6), buffer(7).square()], buffer(8), norm.clone(), step);
-        (Tensor::cat(vec![p, m, v], 0), norm)
-    };
-    for ((name, ours), (_, twin)) in fused::results(device).into_iter().zip(fused::results(&cpu)) {
-        compare(name, read(ours).await?, read(twin).await?);
-    }
-
-    let (ours, twin) = (optimizer(device), optimizer(&cpu));
-    compare("adamw", read(ours.0).await?, read(twin.0).await?);
-    compare("global_norm", read(ours.1).await?, read(twin.1).await?);
+    let all = |device: &Device| [products(device), fused::results(device), optimizer(device)].concat();
+    let (ours, twins) = (all(device), all(&Device::flex()));
+    let lengths: Vec<usize> = ours.iter().map(|(_, values)| values.dims()[0]).collect();
+    // One reading for all: in a browser each takes its time.
+    let ours = read(Tensor::cat(ours.into_iter().map(|(_, values)| values).collect(), 0)).await?;
     // Of everything that a kernel computed, what is furthest off.
     let mut worst: Vec<(&'static str, f64)> = Vec::new();
-    for (name, off, size) in sums {
-        let error = (off / size).sqrt();
+    let mut rest = ours.as_slice();
+    for ((name, twin), length) in twins.into_iter().zip(lengths) {
+        let twin = read(twin).await?;
+        let (ours, after) = rest.split_at(length.min(rest.len()));
+        rest = after;
+        let off: f64 = ours.iter().zip(&twin).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        let size: f64 = twin.iter().map(|v| f64::from(*v).powi(2)).sum();
+        // A result of another length is as wrong as can be.
+        let error = if ours.len() == twin.len() { (off / size).sqrt() } else { f64::INFINITY };
         match worst.iter_mut().find(|(known, _)| *known == name) {
             Some((_, known)) if error.is_nan() || error > *known => *known = error,
             Some(_) => {}
@@ -126,6 +66,56 @@ async fn check_form(device: &Device, form: Form, checks: &mut Vec<KernelCheck>) 
     let form = format!("{form:?}");
     checks.extend(worst.into_iter().map(|(name, error)| KernelCheck { name, form: form.clone(), error }));
     Ok(())
+}
+
+/// The dense and the block-diagonal products, and their gradients; by the kernel's name.
+fn products(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
+    // Odd sizes: no tile fits.
+    let (tokens, n, di, dd) = (37, 3, 9, 21);
+    let taken = "every tracked input has a gradient";
+    let tensor = |seed, shape: [usize; 2]| random_tensor(seed, shape, device).autodiff().require_grad();
+    let mut results = Vec::new();
+
+    let (y, x) = (tensor(1, [tokens, n * dd]), tensor(2, [tokens, n * di]));
+    let d = random_tensor(3, [n, di, dd], device).autodiff().require_grad();
+    let out = block_matmul(y, x.clone(), d.clone());
+    let mut grads = (out.clone() * random_tensor(4, [tokens, n * dd], device)).sum().backward();
+    results.push(("block_matmul", out.inner().flatten(0, 1)));
+    results.push(("block_matmul", x.grad_remove(&mut grads).expect(taken).flatten(0, 1)));
+    results.push(("block_matmul_dd", d.grad_remove(&mut grads).expect(taken).flatten(0, 2)));
+
+    // A weight without a gradient, then batches of both products.
+    for tokens in [tokens, 1] {
+        let x = tensor(9, [tokens, n * di]);
+        let y = linear(x.clone(), random_tensor(10, [n * dd, n * di], device));
+        let mut grads = (y.clone() * random_tensor(11, [tokens, n * dd], device)).sum().backward();
+        results.push(("matmul", y.inner().flatten(0, 1)));
+        results.push(("matmul", x.grad_remove(&mut grads).expect(taken).flatten(0, 1)));
+    }
+    let tensor = |seed, shape: [usize; 3]| random_tensor(seed, shape, device).autodiff().require_grad();
+    let (q, k, v) = (tensor(12, [n, tokens, di]), tensor(13, [n, dd, di]), tensor(14, [n, dd, di]));
+    let y = matmul(matmul_transposed(q.clone(), k.clone()), v.clone());
+    let mut grads = (y.clone() * random_tensor(15, [n, tokens, di], device)).sum().backward();
+    results.push(("matmul", y.inner().flatten(0, 2)));
+    let gradients = [q, k, v].map(|input| input.grad_remove(&mut grads).expect(taken));
+    results.extend(gradients.map(|gradient| ("matmul", gradient.flatten(0, 2))));
+    results
+}
+
+/// One step of the optimizer.
+fn optimizer(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
+    let buffer = |seed| random_tensor(seed, [777], device);
+    let norm = global_norm(buffer(8));
+    let step = AdamWStep {
+        learning_rate: 0.1,
+        betas: [0.9, 0.999],
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        max_grad_norm: 1.0,
+        step: 3,
+    };
+    let [p, m, v] = adamw([buffer(5), buffer(6), buffer(7).square()], buffer(8), norm.clone(), step);
+    vec![("adamw", Tensor::cat(vec![p, m, v], 0)), ("global_norm", norm)]
 }
 
 fn random_tensor<const D: usize>(seed: u64, shape: [usize; D], device: &Device) -> Tensor<D> {
