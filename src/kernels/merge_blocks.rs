@@ -29,7 +29,8 @@ pub fn diagonal_blocks(weight: Tensor<2>, n: usize) -> Tensor<3> {
 /// `weight` with `original + update` in its diagonal blocks, or `original` alone without `with_update`; written in place
 /// where nothing else holds it.
 ///
-/// `weight: [n·do, n·di]`, `original` and `update`: `[n, di, do]`, all f32.
+/// `weight: [n·do, n·di]`, `original` and `update`: `[n, di, do]`, all f32. The two must not be the same tensor, even where
+/// the update is not read: WebGPU binds nothing twice.
 ///
 /// # Panics
 /// If the shapes do not fit together.

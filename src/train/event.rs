@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 pub struct StepReport {
     /// From 1.
     pub step: usize,
-    /// Mean loss of the step's target tokens, before its update.
+    /// Mean loss of the step's target tokens, before its update; an f32, as the device has it.
+    #[serde(deserialize_with = "from_f32")]
     pub loss: f64,
-    /// Global gradient norm before clipping.
+    /// Global gradient norm before clipping; an f32, too.
+    #[serde(deserialize_with = "from_f32")]
     pub grad_norm: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
@@ -18,6 +20,11 @@ pub struct StepReport {
     pub tokens: usize,
     /// Tokens read a second, over this step.
     pub tokens_per_second: f64,
+}
+
+/// A number that was an f32 before it was written: reading JSON may be off by the last bit of an f64, which this undoes.
+fn from_f32<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(f64::from(f64::deserialize(deserializer)? as f32))
 }
 
 /// One evaluation.
@@ -96,6 +103,25 @@ impl TrainEvent {
             Self::Resume { .. } => false,
             Self::Warning { step: at, .. } | Self::Checkpoint { step: at, .. } => *at > step,
             Self::Test(_) | Self::Done { .. } | Self::Diverged { .. } => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_comes_back_from_its_line_to_the_bit() {
+        // The first of these is off by its last bit where JSON is read as an f64.
+        let mut losses = vec![3.828_065_6f32, 0.1, 1e-7, 12.5];
+        losses.extend(crate::testing::random(9, 2000));
+        for loss in losses {
+            let (loss, grad_norm) = (f64::from(loss), f64::from(loss.abs()));
+            let report =
+                StepReport { step: 1, loss, grad_norm, learning_rate: 1e-3, tokens: 7, tokens_per_second: 0.5 };
+            let line = serde_json::to_string(&report).expect("JSON");
+            assert_eq!(serde_json::from_str::<StepReport>(&line).expect("a report"), report, "{line}");
         }
     }
 }

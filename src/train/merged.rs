@@ -41,12 +41,10 @@ impl Merged {
         }
     }
 
-    /// Brings the base's own weights back, bit by bit.
-    pub fn show_base(&mut self, model: &mut Model, slots: &[Slot]) {
+    /// Brings the base's own weights back, bit by bit; `tensors` as for [`Merged::show_update`], which are not read.
+    pub fn show_base(&mut self, model: &mut Model, slots: &[Slot], tensors: impl FnOnce() -> Vec<Tensor<1>>) {
         if self.holds != Holds::Base {
-            // What the update would be is not read.
-            let unread: Vec<_> = self.originals.iter().map(|original| original.clone().flatten(0, 2)).collect();
-            self.write(model, slots, unread, false);
+            self.write(model, slots, tensors(), false);
             self.holds = Holds::Base;
         }
     }

@@ -91,7 +91,7 @@ impl Trainer {
     /// The model as it was before, for as long as nothing is trained.
     pub fn base(&mut self) -> &Model {
         if let Some(merged) = &mut self.merged {
-            merged.show_base(&mut self.model, self.parameters.slots());
+            merged.show_base(&mut self.model, self.parameters.slots(), || self.parameters.tensors());
         }
         &self.model
     }

@@ -3,7 +3,7 @@
 use super::dom::{self, add, element, set_text};
 use super::link::Link;
 use super::settings;
-use crate::web::protocol::{DataReport, DataSource, PreviewRow, Request};
+use crate::web::protocol::{DataOptions, DataReport, DataSource, PreviewRow, Request};
 use crate::write;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -18,6 +18,8 @@ pub struct DataView {
     source: RefCell<Option<Source>>,
     /// The last one that could be read.
     last_good: RefCell<Option<Source>>,
+    /// The options it was read with last.
+    options: RefCell<Option<DataOptions>>,
 }
 
 /// Where data comes from, with its files.
@@ -26,7 +28,7 @@ type Source = (DataSource, Vec<web_sys::File>);
 impl DataView {
     /// No data yet.
     pub fn new(link: Rc<Link>) -> Self {
-        Self { link, source: RefCell::default(), last_good: RefCell::default() }
+        Self { link, source: RefCell::default(), last_good: RefCell::default(), options: RefCell::default() }
     }
 
     /// Takes data from `source`; without a model it waits for one.
@@ -48,8 +50,17 @@ impl DataView {
         };
         if let Some((source, files)) = self.source.borrow().as_ref() {
             set_text("data-state", "reading …");
+            *self.options.borrow_mut() = Some(options.clone());
             let request = Request::SetData { source: source.clone(), options };
             self.link.send_with(&request, files.iter().map(JsValue::from));
+        }
+    }
+
+    /// Reads the data once more if an option was changed since, and the field has not told of it yet.
+    pub fn settle(&self) {
+        let options = settings::data_options().ok();
+        if options.is_some() && *self.options.borrow() != options {
+            self.read();
         }
     }
 

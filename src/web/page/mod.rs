@@ -267,6 +267,7 @@ impl Page {
     /// Starts a run with the settings in the fields.
     fn begin(&self) {
         if let Some(settings) = self.settings.read() {
+            self.data.settle();
             self.model.persist();
             self.expect_run(&settings);
             self.link.send(&Request::Train { settings });
