@@ -22,9 +22,13 @@ pub struct StepReport {
     pub tokens_per_second: f64,
 }
 
-/// A number that was an f32 before it was written: reading JSON may be off by the last bit of an f64, which this undoes.
+/// A number that was an f32 before it was written. `serde_json` may read it off by the last bit of an f64, which this
+/// undoes; any other number stays what it is.
 fn from_f32<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    Ok(f64::from(f64::deserialize(deserializer)? as f32))
+    let value = f64::deserialize(deserializer)?;
+    let nearest = f64::from(value as f32);
+    let is_off_by_rounding = (value - nearest).abs() <= 2.0 * f64::EPSILON * value.abs();
+    Ok(if is_off_by_rounding { nearest } else { value })
 }
 
 /// One evaluation.
