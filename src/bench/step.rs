@@ -83,42 +83,53 @@ const ROUNDS: usize = 4;
 /// If an adapter does not fit the model, or a step fails.
 pub async fn measure_steps(mut model: Model, subjects: &[Subject], setup: StepSetup) -> Result<Vec<StepRate>> {
     let rounds = ROUNDS.min(setup.steps);
-    let mut times = vec![Vec::new(); subjects.len()];
-    let mut rates: Vec<Option<StepRate>> = vec![None; subjects.len()];
+    let mut measured: Vec<Measured> = vec![Measured::default(); subjects.len()];
     for round in 0..rounds {
         let timed = setup.steps / rounds + usize::from(round < setup.steps % rounds);
-        for ((subject, times), rate) in subjects.iter().zip(&mut times).zip(&mut rates) {
+        for (subject, measured) in subjects.iter().zip(&mut measured) {
             forget_peak_rss();
-            let trainable_parameters;
-            (model, trainable_parameters) = match subject {
+            let times = &mut measured.times;
+            (model, measured.trained) = match subject {
                 Subject::Frozen => (frozen_steps(model, setup, timed, times)?, 0),
                 Subject::Adapter(adapter, mode) => {
                     training_steps(model, adapter.clone(), *mode, setup, timed, times).await?
                 }
             };
-            let earlier = rate.as_ref().and_then(|rate| rate.peak_rss_mb);
-            let peak = peak_rss_mb().map(|peak| peak.max(earlier.unwrap_or(0.0)));
-            let (method, mode) = match subject {
-                Subject::Frozen => ("frozen", "none"),
-                Subject::Adapter(adapter, Mode::Merged) => (adapter.method.name(), "merged"),
-                Subject::Adapter(adapter, Mode::Side) => (adapter.method.name(), "side"),
-            };
-            let mut sorted = times.clone();
-            let step_seconds = median(&mut sorted);
-            *rate = Some(StepRate {
-                method,
-                mode,
-                sequence: setup.sequence,
-                batch_size: setup.batch_size,
-                trainable_parameters,
-                tokens_per_second: (setup.batch_size * setup.sequence) as f64 / step_seconds,
-                step_seconds,
-                step_seconds_min: sorted[0],
-                peak_rss_mb: peak,
-            });
+            let earlier = measured.peak_rss_mb.unwrap_or(0.0);
+            measured.peak_rss_mb = peak_rss_mb().map(|peak| peak.max(earlier));
         }
     }
-    Ok(rates.into_iter().flatten().collect())
+    Ok(subjects.iter().zip(measured).map(|(subject, measured)| measured.rate(subject, setup)).collect())
+}
+
+/// What was measured of one subject so far.
+#[derive(Debug, Clone, Default)]
+struct Measured {
+    times: Vec<f64>,
+    trained: usize,
+    peak_rss_mb: Option<f64>,
+}
+
+impl Measured {
+    fn rate(mut self, subject: &Subject, setup: StepSetup) -> StepRate {
+        let (method, mode) = match subject {
+            Subject::Frozen => ("frozen", "none"),
+            Subject::Adapter(adapter, Mode::Merged) => (adapter.method.name(), "merged"),
+            Subject::Adapter(adapter, Mode::Side) => (adapter.method.name(), "side"),
+        };
+        let step_seconds = median(&mut self.times);
+        StepRate {
+            method,
+            mode,
+            sequence: setup.sequence,
+            batch_size: setup.batch_size,
+            trainable_parameters: self.trained,
+            tokens_per_second: (setup.batch_size * setup.sequence) as f64 / step_seconds,
+            step_seconds,
+            step_seconds_min: self.times[0],
+            peak_rss_mb: self.peak_rss_mb,
+        }
+    }
 }
 
 /// Returns the model, untouched, and how many values were trained.

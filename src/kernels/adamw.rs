@@ -1,12 +1,12 @@
 //! `adamw`: one optimizer step over a flat buffer, in place.
 
 use super::cpu::{mul_add, owned, values, vectorised};
-use super::launch::{Form, Shader, contiguous, spread};
+use super::launch::{self, Form, Shader, contiguous};
 use burn::backend::{
     Backend, Dispatch, TensorMetadata, backend_extension,
     flex::{Flex, FlexTensor},
     tensor::FloatTensor,
-    wgpu::{CubeBackend, CubeTensor},
+    wgpu::CubeBackend,
 };
 use burn::tensor::Tensor;
 use rayon::prelude::*;
@@ -166,15 +166,11 @@ impl AdamW for CubeBackend {
         grad_norm: FloatTensor<Self>,
         step: AdamWStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let own = |tensor: CubeTensor| {
-            let tensor = contiguous(tensor);
-            if tensor.can_mut() { tensor } else { tensor.copy() }
-        };
-        let [p, m, v] = [own(parameter), own(moment1), own(moment2)];
+        let [p, m, v] = [parameter, moment1, moment2].map(launch::owned);
         let (g, norm) = (contiguous(gradient), contiguous(grad_norm));
         let length = p.shape()[0];
         let shader = shader(Form::of(&p.client));
-        let count = spread((length as u32).div_ceil(shader.workgroup[0]));
+        let count = shader.for_elements(length as u32);
         shader.launch(&p.client, count, &[&p, &m, &v, &g, &norm], Params::new(length, step));
         (p, m, v)
     }

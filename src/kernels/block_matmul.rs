@@ -2,7 +2,7 @@
 //!
 //! `y[t, i·do + c] += Σ_b x[t, i·di + b] · d[i, b, c]` (arXiv 2506.03230, section 3; no scaling factor).
 
-use super::launch::{Form, Shader, contiguous, empty_like};
+use super::launch::{Form, Shader, contiguous, empty_like, owned};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
@@ -209,8 +209,7 @@ fn launch_product(shader: Shader, y: &CubeTensor, x: &CubeTensor, d: &CubeTensor
 
 impl BlockMatmul for CubeBackend {
     fn block_matmul(y: FloatTensor<Self>, x: FloatTensor<Self>, d: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (y, x, d) = (contiguous(y), contiguous(x), contiguous(d));
-        let y = if y.can_mut() { y } else { y.copy() };
+        let (y, x, d) = (owned(y), contiguous(x), contiguous(d));
         let shader = product_shader(Form::of(&y.client), d.shape()[2] as u32);
         launch_product(shader, &y, &x, &d, false, true);
         y

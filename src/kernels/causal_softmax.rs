@@ -1,7 +1,7 @@
 //! `causal_softmax`: scale, causal mask and softmax of attention scores in one pass and in place, and its gradient.
 
 use super::cpu::{exp, max, owned, sum2, values, vectorised};
-use super::launch::{Form, Shader, contiguous, spread};
+use super::launch::{self, Form, Shader, contiguous};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
@@ -223,7 +223,7 @@ pub(crate) fn shader(form: Form, backward: bool, packed: bool) -> Shader {
 }
 
 /// Writes the softmax over `scores`, or where there is `g` the gradient over that.
-fn launch(scores: &CubeTensor, g: Option<&CubeTensor>, scale: f32, start: usize, first: FirstKeys) {
+fn run(scores: &CubeTensor, g: Option<&CubeTensor>, scale: f32, start: usize, first: FirstKeys) {
     let [rows, heads, length, seen] = scores.shape().dims::<4>();
     let params = Params {
         score_rows: (rows * heads * length) as u32,
@@ -240,19 +240,15 @@ fn launch(scores: &CubeTensor, g: Option<&CubeTensor>, scale: f32, start: usize,
         CubeBackend::int_from_data(TensorData::new(first, [rows * length]), &scores.device)
     });
     let shader = shader(Form::of(&scores.client), g.is_some(), first.is_some());
-    let count = match shader.form {
-        Form::Register => [params.score_rows.div_ceil(shader.workgroup[0]), 1, 1],
-        Form::Workgroup => spread(params.score_rows),
-    };
+    let count = shader.for_rows(params.score_rows);
     let buffers: Vec<&CubeTensor> = [scores].into_iter().chain(g).chain(&first).collect();
     shader.launch(&scores.client, count, &buffers, params);
 }
 
 impl CausalSoftmax for CubeBackend {
     fn causal_softmax(scores: FloatTensor<Self>, scale: f32, start: usize, first: FirstKeys) -> FloatTensor<Self> {
-        let scores = contiguous(scores);
-        let scores = if scores.can_mut() { scores } else { scores.copy() };
-        launch(&scores, None, scale, start, first);
+        let scores = launch::owned(scores);
+        run(&scores, None, scale, start, first);
         scores
     }
 
@@ -263,9 +259,8 @@ impl CausalSoftmax for CubeBackend {
         start: usize,
         first: FirstKeys,
     ) -> FloatTensor<Self> {
-        let (p, g) = (contiguous(p), contiguous(g));
-        let g = if g.can_mut() { g } else { g.copy() };
-        launch(&p, Some(&g), scale, start, first);
+        let (p, g) = (contiguous(p), launch::owned(g));
+        run(&p, Some(&g), scale, start, first);
         g
     }
 }

@@ -1,7 +1,7 @@
 //! `cross_entropy`: sum of `−log softmax(logits)[target]` over rows, and its gradient, without a copy of the logits.
 
 use super::cpu::{exp, max, owned, sum2, tensor, values, vectorised};
-use super::launch::{Form, Shader, contiguous, empty_like, spread};
+use super::launch::{self, Form, Shader, contiguous, empty_like};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
@@ -159,7 +159,7 @@ pub(crate) fn shader(form: Form, part: Option<&'static str>) -> Shader {
 }
 
 /// Losses of all rows, `[rows]`; with `gradient`, that is written over the logits.
-fn launch(logits: &CubeTensor, targets: CubeTensor, gradient: bool) -> CubeTensor {
+fn run(logits: &CubeTensor, targets: CubeTensor, gradient: bool) -> CubeTensor {
     assert_eq!(targets.dtype, DType::I32, "targets are i32 on a GPU");
     let targets = into_contiguous(targets);
     let client = &logits.client;
@@ -170,36 +170,36 @@ fn launch(logits: &CubeTensor, targets: CubeTensor, gradient: bool) -> CubeTenso
     let form = Form::of(client);
     if form == Form::Workgroup {
         let shader = shader(form, gradient.then_some("GRADIENT"));
-        shader.launch(client, spread(params.rows), &[logits, &targets, &losses], params);
+        let count = shader.for_rows(params.rows);
+        shader.launch(client, count, &[logits, &targets, &losses], params);
         return losses;
     }
-    let run = |part, invocations: u32, buffers: &[&CubeTensor]| {
+    let step = |part, invocations: u32, buffers: &[&CubeTensor]| {
         let shader = shader(form, Some(part));
-        let count = [invocations.div_ceil(shader.workgroup[0]), 1, 1];
+        let count = shader.for_rows(invocations);
         shader.launch(client, count, buffers, params);
     };
     let partial = empty_like(logits, Shape::from([rows * stretches as usize, 2]));
     let norms = empty_like(logits, Shape::from([rows]));
-    run("PARTIAL", params.rows * stretches, &[logits, &partial]);
-    run("NORM", params.rows, &[logits, &partial, &targets, &losses, &norms]);
+    step("PARTIAL", params.rows * stretches, &[logits, &partial]);
+    step("NORM", params.rows, &[logits, &partial, &targets, &losses, &norms]);
     if gradient {
-        run("GRADIENT", params.rows * stretches, &[logits, &targets, &norms]);
+        step("GRADIENT", params.rows * stretches, &[logits, &targets, &norms]);
     }
     losses
 }
 
 impl CrossEntropy for CubeBackend {
     fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self> {
-        Self::float_sum(launch(&contiguous(logits), targets, false))
+        Self::float_sum(run(&contiguous(logits), targets, false))
     }
 
     fn cross_entropy_and_gradient(
         logits: FloatTensor<Self>,
         targets: IntTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let logits = contiguous(logits);
-        let logits = if logits.can_mut() { logits } else { logits.copy() };
-        let losses = launch(&logits, targets, true);
+        let logits = launch::owned(logits);
+        let losses = run(&logits, targets, true);
         (Self::float_sum(losses), logits)
     }
 }

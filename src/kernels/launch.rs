@@ -101,6 +101,19 @@ impl Shader {
         text
     }
 
+    /// Workgroups of an element-wise kernel: one invocation for each of `count` elements.
+    pub(crate) fn for_elements(&self, count: u32) -> [u32; 3] {
+        spread(count.div_ceil(self.workgroup[0]))
+    }
+
+    /// Workgroups of a row-wise kernel: for each row one invocation in the register form, in the other one workgroup.
+    pub(crate) fn for_rows(&self, rows: u32) -> [u32; 3] {
+        match self.form {
+            Form::Register => [rows.div_ceil(self.workgroup[0]), 1, 1],
+            Form::Workgroup => spread(rows),
+        }
+    }
+
     /// Launches on `count` workgroups with `buffers` bound in order at group 0 and `params` as the uniform
     /// block after them.
     pub fn launch<P: bytemuck::Pod>(self, client: &Client, count: [u32; 3], buffers: &[&CubeTensor], params: P) {
@@ -149,6 +162,12 @@ pub(crate) fn contiguous(tensor: CubeTensor) -> CubeTensor {
     into_contiguous(tensor)
 }
 
+/// `tensor` as contiguous f32 that may be written: itself where nothing else holds it, else a copy.
+pub(crate) fn owned(tensor: CubeTensor) -> CubeTensor {
+    let tensor = contiguous(tensor);
+    if tensor.can_mut() { tensor } else { tensor.copy() }
+}
+
 /// An uninitialised f32 tensor beside `like`.
 pub(crate) fn empty_like(like: &CubeTensor, shape: Shape) -> CubeTensor {
     let handle = like.client.empty(shape.num_elements() * size_of::<f32>());
@@ -157,7 +176,7 @@ pub(crate) fn empty_like(like: &CubeTensor, shape: Shape) -> CubeTensor {
 
 /// Spreads `groups` workgroups over x and y, since one dimension ends at 65,535.
 /// Shaders undo it with `workgroup_id.x + workgroup_id.y * num_workgroups.x`.
-pub(crate) fn spread(groups: u32) -> [u32; 3] {
+fn spread(groups: u32) -> [u32; 3] {
     const MAX: u32 = 65_535;
     let y = groups.div_ceil(MAX).max(1);
     [groups.div_ceil(y), y, 1]

@@ -1,12 +1,9 @@
 //! `merge_blocks`: the blocks of an adapter, written into the weight they lie on.
 
 use super::cpu::{owned, values};
-use super::launch::{Form, Shader, contiguous, spread};
+use super::launch::{self, Form, Shader, contiguous};
 use burn::backend::{
-    Backend, Dispatch, TensorMetadata, backend_extension,
-    flex::Flex,
-    tensor::FloatTensor,
-    wgpu::{CubeBackend, CubeTensor},
+    Backend, Dispatch, TensorMetadata, backend_extension, flex::Flex, tensor::FloatTensor, wgpu::CubeBackend,
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
@@ -108,11 +105,10 @@ impl MergeBlocks for CubeBackend {
         update: FloatTensor<Self>,
         with_update: bool,
     ) -> FloatTensor<Self> {
-        let (weight, original, update) = (contiguous(weight), contiguous(original), contiguous(update));
-        let weight: CubeTensor = if weight.can_mut() { weight } else { weight.copy() };
+        let (weight, original, update) = (launch::owned(weight), contiguous(original), contiguous(update));
         let [n, di, dd] = original.shape().dims::<3>();
         let shader = shader(Form::of(&weight.client));
-        let count = spread(((n * di * dd) as u32).div_ceil(shader.workgroup[0]));
+        let count = shader.for_elements((n * di * dd) as u32);
         let params =
             Params { blocks: n as u32, d_in: di as u32, d_out: dd as u32, with_update: u32::from(with_update) };
         shader.launch(&weight.client, count, &[&original, &update, &weight], params);

@@ -1,7 +1,7 @@
 //! `rms_norm` (arXiv 1910.07467) in one pass, and its gradient.
 
 use super::cpu::{sum2, tensor, values, vectorised};
-use super::launch::{Form, Shader, contiguous, empty_like, spread};
+use super::launch::{Form, Shader, contiguous, empty_like};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
@@ -188,10 +188,7 @@ fn launch(x: CubeTensor, weight: CubeTensor, g: Option<CubeTensor>, eps: f32) ->
     let y = empty_like(&x, x.shape());
     let shader = shader(Form::of(&x.client), g.is_some());
     let params = Params { rows: rows as u32, width: width as u32, eps, pad: 0 };
-    let count = match shader.form {
-        Form::Register => [params.rows.div_ceil(shader.workgroup[0]), 1, 1],
-        Form::Workgroup => spread(params.rows),
-    };
+    let count = shader.for_rows(params.rows);
     let buffers: Vec<&CubeTensor> = [&x, &weight, &y].into_iter().chain(&g).collect();
     shader.launch(&x.client, count, &buffers, params);
     y

@@ -2,7 +2,7 @@
 //! and the gradient, which is the rotation back.
 
 use super::cpu::{owned, values};
-use super::launch::{Form, Shader, contiguous, spread};
+use super::launch::{self, Form, Shader, contiguous};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
@@ -124,8 +124,7 @@ pub(crate) fn shader(form: Form) -> Shader {
 impl RotaryEmbedding for CubeBackend {
     fn rotary(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>, back: bool) -> FloatTensor<Self> {
         let ([rows, width], [length, half]) = (x.shape().dims::<2>(), cos.shape().dims::<2>());
-        let (x, cos, sin) = (contiguous(x), contiguous(cos), contiguous(sin));
-        let x = if x.can_mut() { x } else { x.copy() };
+        let (x, cos, sin) = (launch::owned(x), contiguous(cos), contiguous(sin));
         let params = Params {
             pairs: (rows * width / 2) as u32,
             pairs_per_row: (width / 2) as u32,
@@ -137,7 +136,7 @@ impl RotaryEmbedding for CubeBackend {
             pad2: 0,
         };
         let shader = shader(Form::of(&x.client));
-        let count = spread(params.pairs.div_ceil(shader.workgroup[0]));
+        let count = shader.for_elements(params.pairs);
         shader.launch(&x.client, count, &[&x, &cos, &sin], params);
         x
     }

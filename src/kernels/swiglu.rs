@@ -1,7 +1,7 @@
 //! `swiglu` (arXiv 2002.05202): `silu(gate) · up` in one pass, and its gradients.
 
 use super::cpu::{exp, owned, tensor, values, vectorised};
-use super::launch::{Form, Shader, contiguous, empty_like, spread};
+use super::launch::{self, Form, Shader, contiguous, empty_like};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
@@ -155,10 +155,10 @@ pub(crate) fn shader(form: Form, backward: bool) -> Shader {
 }
 
 /// Runs the shader over gate, up and what it binds after them.
-fn launch(backward: bool, gate: &CubeTensor, up: &CubeTensor, third: &CubeTensor) {
+fn run(backward: bool, gate: &CubeTensor, up: &CubeTensor, third: &CubeTensor) {
     let length = gate.shape().num_elements() as u32;
     let shader = shader(Form::of(&gate.client), backward);
-    let count = spread(length.div_ceil(shader.workgroup[0]));
+    let count = shader.for_elements(length);
     shader.launch(&gate.client, count, &[gate, up, third], Params { length, pad0: 0, pad1: 0, pad2: 0 });
 }
 
@@ -166,7 +166,7 @@ impl SwiGlu for CubeBackend {
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
         let (gate, up) = (contiguous(gate), contiguous(up));
         let y = empty_like(&gate, gate.shape());
-        launch(false, &gate, &up, &y);
+        run(false, &gate, &up, &y);
         y
     }
 
@@ -175,12 +175,8 @@ impl SwiGlu for CubeBackend {
         up: FloatTensor<Self>,
         g: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let own = |tensor: CubeTensor| {
-            let tensor = contiguous(tensor);
-            if tensor.can_mut() { tensor } else { tensor.copy() }
-        };
-        let (gate, up) = (own(gate), own(up));
-        launch(true, &gate, &up, &contiguous(g));
+        let (gate, up) = (launch::owned(gate), launch::owned(up));
+        run(true, &gate, &up, &contiguous(g));
         (gate, up)
     }
 }
