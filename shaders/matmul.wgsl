@@ -1,6 +1,7 @@
-// Dense products of a batch of matrices, y = x * w, where either side may be stored turned over. Without TURNED_X a row
-// of x holds the terms of one sum; without TURNED_W a row of w does (the weights of Hugging Face), so that
-// y[t, c] = sum_k x[t, k] * w[c, k]. Turned over, rows follow the sum: x[k, t] and w[k, c].
+// Dense products of a batch of matrices, y = x * w, where either side may be stored turned over. If it is not, a row of x
+// holds the terms of one sum, and so does a row of w (the weights of Hugging Face): y[t, c] = sum_k x[t, k] * w[c, k].
+// Turned over, rows follow the sum: x[k, t] and w[k, c]. Which it is, is told at run time: a processor that poses as a GPU
+// takes half a second to compile the tile, and a few hundredths of its time to choose.
 // Register form only: a GPU's workgroup form is the matmul of the tensor library.
 
 struct Params {
@@ -20,9 +21,10 @@ struct Params {
     w_step: u32,
     w_matrix: u32,
     w_last: u32,
+    // Whether each side is turned over: 1 or 0.
+    x_turned: u32,
+    w_turned: u32,
     pad0: u32,
-    pad1: u32,
-    pad2: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
@@ -32,27 +34,27 @@ struct Params {
 
 const LANES = vec4<u32>(0u, 1u, 2u, 3u);
 
+fn transpose_if(turned: bool, m: mat4x4<f32>) -> mat4x4<f32> {
+    let t = transpose(m);
+    return mat4x4<f32>(
+        select(m[0], t[0], turned),
+        select(m[1], t[1], turned),
+        select(m[2], t[2], turned),
+        select(m[3], t[3], turned),
+    );
+}
+
 // Four terms (rows here) of four rows of the result (columns here). Those past the end are not stored.
 fn tokens(at: vec4<u32>) -> mat4x4<f32> {
     let i = min(at, vec4<u32>(p.x_last));
-    let rows = mat4x4<f32>(x[i.x], x[i.y], x[i.z], x[i.w]);
-    //#if TURNED_X
-    return transpose(rows);
-    //#else
-    return rows;
-    //#end
+    return transpose_if(p.x_turned == 1u, mat4x4<f32>(x[i.x], x[i.y], x[i.z], x[i.w]));
 }
 
 // Four columns of the result (rows here) by four terms (columns here). Columns past the end are not stored, and terms
 // past the end meet a zero in x.
 fn weights(at: vec4<u32>) -> mat4x4<f32> {
     let i = min(at, vec4<u32>(p.w_last));
-    let rows = mat4x4<f32>(w[i.x], w[i.y], w[i.z], w[i.w]);
-    //#if TURNED_W
-    return rows;
-    //#else
-    return transpose(rows);
-    //#end
+    return transpose_if(p.w_turned == 0u, mat4x4<f32>(w[i.x], w[i.y], w[i.z], w[i.w]));
 }
 
 fn store(matrix: u32, t: u32, c: u32, sums: vec4<f32>) {

@@ -1,8 +1,10 @@
 //! `matmul`: dense products of matrices, one or a batch of them, and their gradients.
 //!
-//! On the CPU and on real GPUs they are Burn's matmul, which is good there. Where a processor poses as a GPU it is not:
-//! its tiles meet at barriers, which cost more there than the sums between them, so that form is a shader of our own.
+//! On real GPUs they are Burn's matmul, which is good there. Where a processor poses as a GPU it is not: its tiles meet at
+//! barriers, which cost more there than the sums between them, so that form is a shader of our own. On the CPU a layer's
+//! product with its weight is our own, too; the others are Burn's.
 
+use super::cpu::{tensor, values};
 use super::launch::{Form, Shader, contiguous, empty_like};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
@@ -21,6 +23,7 @@ use burn::tensor::{Shape, Tensor, ops::PadMode};
 
 #[cfg(test)]
 mod tests;
+mod twin;
 
 /// `x·Wᵀ`, `[tokens, out]` from `x: [tokens, in]` and `weight: [out, in]` as Hugging Face stores it, all f32.
 ///
@@ -143,7 +146,13 @@ fn composed<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>, product: Product) 
 
 impl Multiply for Flex {
     fn multiply_as(a: FloatTensor<Self>, b: FloatTensor<Self>, product: Product) -> FloatTensor<Self> {
-        composed::<Self>(a, b, product)
+        let (left, right) = (a.shape(), b.shape());
+        if product != Product::Rows || left.num_dims() != 2 || !twin::suits(left[0], right[0]) {
+            return composed::<Self>(a, b, product);
+        }
+        let (a, b) = (a.to_contiguous(), b.to_contiguous());
+        let y = twin::rows_times_rows(values(&a), values(&b), [left[0], left[1], right[0]]);
+        tensor(y, [left[0], right[0]])
     }
 }
 
@@ -152,7 +161,8 @@ impl Multiply for CubeBackend {
         match Form::of(&a.client) {
             Form::Register => {
                 let [rows, columns] = matrix_size(&a);
-                launch(shader(product, product.left(rows, columns)[0] == 1), a, b, product)
+                let single = product != Product::Columns && product.left(rows, columns)[0] == 1;
+                launch(shader(single), a, b, product)
             }
             Form::Workgroup => composed::<Self>(a, b, product),
         }
@@ -182,23 +192,20 @@ pub(crate) struct Params {
     pub w_step: u32,
     pub w_matrix: u32,
     pub w_last: u32,
+    /// Whether each side is turned over: 1 or 0.
+    pub x_turned: u32,
+    pub w_turned: u32,
     pub pad0: u32,
-    pub pad1: u32,
-    pub pad2: u32,
 }
 
 /// Side of an invocation's tile, and columns it takes of a single row.
 const TILE: u32 = 16;
 const SINGLE: u32 = 4;
 
-/// `matmul.wgsl` for `product`; `single` where the result has one row (not for [`Product::Columns`]).
-pub(crate) fn shader(product: Product, single: bool) -> Shader {
+/// `matmul.wgsl`; `single` where the result has one row, and the left side is not turned over.
+pub(crate) fn shader(single: bool) -> Shader {
     let text = include_str!("../../shaders/matmul.wgsl");
-    let constants = vec![
-        ("TURNED_X", u32::from(product == Product::Columns)),
-        ("TURNED_W", u32::from(product != Product::Rows)),
-        ("SINGLE", u32::from(single && product != Product::Columns)),
-    ];
+    let constants = vec![("SINGLE", u32::from(single))];
     Shader { name: "matmul", text, form: Form::Register, constants, workgroup: [16, 1, 1] }
 }
 
@@ -239,7 +246,7 @@ fn matrix_size(tensor: &CubeTensor) -> [usize; 2] {
     [shape[rank - 2], shape[rank - 1]]
 }
 
-/// Runs `shader`, the variant for `product`.
+/// Runs `shader`, the variant for the result's rows.
 fn launch(shader: Shader, a: CubeTensor, b: CubeTensor, product: Product) -> CubeTensor {
     let ([rows_a, columns_a], [rows_b, columns_b]) = (matrix_size(&a), matrix_size(&b));
     let ([tokens, terms], [_, width]) = (product.left(rows_a, columns_a), product.right(rows_b, columns_b));
@@ -248,8 +255,9 @@ fn launch(shader: Shader, a: CubeTensor, b: CubeTensor, product: Product) -> Cub
     let batch = shape[..rank - 2].iter().product();
     shape[rank - 2..].copy_from_slice(&[tokens, width]);
     let y = empty_like(&a, Shape::from(shape));
-    let x = Side::new(a, batch, product == Product::Columns, true);
-    let w = Side::new(b, batch, product != Product::Rows, false);
+    let (x_turned, w_turned) = (product == Product::Columns, product != Product::Rows);
+    let x = Side::new(a, batch, x_turned, true);
+    let w = Side::new(b, batch, w_turned, false);
     let params = Params {
         tokens: tokens as u32,
         width: width as u32,
@@ -264,6 +272,8 @@ fn launch(shader: Shader, a: CubeTensor, b: CubeTensor, product: Product) -> Cub
         w_step: w.step,
         w_matrix: w.matrix,
         w_last: w.last,
+        x_turned: u32::from(x_turned),
+        w_turned: u32::from(w_turned),
         ..Params::default()
     };
     let [wx, wy, _] = shader.workgroup;

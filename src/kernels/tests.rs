@@ -2,8 +2,7 @@
 
 use super::launch::{Form, Shader};
 use super::{
-    adamw, block_matmul, causal_softmax, cross_entropy, global_norm, matmul, matmul::Product, merge_blocks, rms_norm,
-    rotary, swiglu,
+    adamw, block_matmul, causal_softmax, cross_entropy, global_norm, matmul, merge_blocks, rms_norm, rotary, swiglu,
 };
 use std::mem::offset_of;
 use std::path::Path;
@@ -12,9 +11,7 @@ use std::path::Path;
 fn variants() -> Vec<Shader> {
     let widths = [1, 3, 9, 16, 64, 100];
     let mut variants = Vec::new();
-    for product in [Product::Plain, Product::Rows, Product::Columns] {
-        variants.extend([true, false].map(|single| matmul::shader(product, single)));
-    }
+    variants.extend([true, false].map(matmul::shader));
     for form in Form::ALL {
         variants.extend([adamw::shader(form), global_norm::shader(form), merge_blocks::shader(form)]);
         variants.push(rotary::shader(form));
@@ -84,9 +81,9 @@ fn uniform_blocks_are_the_same_in_rust_and_wgsl() {
             fields!(block_matmul::GradientParams: tokens, blocks, d_in, d_out, tokens_per_split, splits, pad0, pad1),
         ),
         (
-            matmul::shader(Product::Plain, false),
+            matmul::shader(false),
             fields!(matmul::Params: tokens, width, depth, x_row, x_block, x_step, x_matrix, x_last, w_row, w_block, w_step,
-                w_matrix, w_last, pad0, pad1, pad2),
+                w_matrix, w_last, x_turned, w_turned, pad0),
         ),
         (cross_entropy::shader(Form::Workgroup, None), fields!(cross_entropy::Params: rows, classes, stretches, pad)),
         (

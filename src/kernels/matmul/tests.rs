@@ -101,7 +101,10 @@ fn distance(values: Vec<f32>, reference: &Reference) -> f64 {
 
 #[test]
 fn the_cpu_agrees_with_plain_loops() {
-    Case::all().for_each(|case| case.check(&Device::flex(), "cpu"));
+    // Beyond those: several panels of tokens, stretches of rows, and stretches of a sum.
+    let large = [(50, 4100, 70), (97, 33, 300), (8, 1, 64), (49, 2048, 65)];
+    let large = large.map(|(tokens, d_in, d_out)| Case::new(tokens, d_in, d_out));
+    Case::all().chain(large).for_each(|case| case.check(&Device::flex(), "cpu"));
 }
 
 #[test]
@@ -212,7 +215,7 @@ fn a_wrong_shader_is_caught() {
     let case = Case::new(20, 64, 30);
     let [x, weight, _] = case.tensors(&device).map(|tensor| cube(tensor.into_dispatch()));
     for wrong in [false, true] {
-        let mut shader = shader(Product::Rows, false);
+        let mut shader = shader(false);
         if wrong {
             shader.name = "matmul_short";
             let sabotaged = shader.text.replace("var x0 = id.z", "var x0 = 1u + id.z");
