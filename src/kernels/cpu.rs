@@ -5,6 +5,8 @@ use burn::backend::{
     flex::{FlexTensor, Layout},
 };
 use burn::tensor::{Bytes, DType, Shape};
+use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// The values of a contiguous f32 tensor.
 pub(crate) fn values(tensor: &FlexTensor) -> &[f32] {
@@ -16,6 +18,23 @@ pub(crate) fn values(tensor: &FlexTensor) -> &[f32] {
 pub(crate) fn owned(tensor: FlexTensor) -> FlexTensor {
     let whole = tensor.is_contiguous() && tensor.bytes().len() == tensor.shape().num_elements() * size_of::<f32>();
     if whole { tensor } else { tensor.to_contiguous() }
+}
+
+/// A vector of `length` values that are zero when `write` gets them, `chunk` at a time with their place among the chunks,
+/// on all threads.
+///
+/// A large vector of zeros costs a pass over memory on one thread; here each chunk is cleared where it is written next.
+#[allow(unsafe_code)]
+pub(crate) fn in_chunks(length: usize, chunk: usize, write: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    let mut values: Vec<f32> = Vec::with_capacity(length);
+    values.spare_capacity_mut()[..length].par_chunks_mut(chunk.max(1)).enumerate().for_each(|(at, values)| {
+        values.fill(MaybeUninit::new(0.0));
+        // SAFETY: all of them were written in the line above.
+        write(at, unsafe { values.assume_init_mut() });
+    });
+    // SAFETY: the chunks cover the first `length` values, within the capacity, and each was written.
+    unsafe { values.set_len(length) };
+    values
 }
 
 /// A tensor of `values` in order.

@@ -1,6 +1,6 @@
 //! `rms_norm` (arXiv 1910.07467) in one pass, and its gradient.
 
-use super::cpu::{sum2, tensor, values, vectorised};
+use super::cpu::{in_chunks, sum2, tensor, values, vectorised};
 use super::launch::{Form, Shader, contiguous, empty_like};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
@@ -16,7 +16,6 @@ use burn::backend::{
     wgpu::{CubeBackend, CubeTensor},
 };
 use burn::tensor::{DType, Shape, Tensor};
-use rayon::prelude::*;
 
 /// `x / sqrt(mean(x²) + eps) · weight` over the last dimension: `x: [n, width]`, `weight: [width]`.
 pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
@@ -93,9 +92,8 @@ impl RmsNorm for Flex {
         let [n, width] = x.shape().dims::<2>();
         let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
         let (x, weight) = (values(&x), values(&weight));
-        let mut y = vec![0.0; n * width];
-        y.par_chunks_mut(ROWS * width).zip(x.par_chunks(ROWS * width)).for_each(|(y, x)| {
-            forward_rows(y, x, weight, eps);
+        let y = in_chunks(n * width, ROWS * width, |at, y| {
+            forward_rows(y, &x[at * ROWS * width..][..y.len()], weight, eps);
         });
         tensor(y, [n, width])
     }
@@ -109,9 +107,10 @@ impl RmsNorm for Flex {
         let [n, width] = x.shape().dims::<2>();
         let (x, weight, g) = (x.to_contiguous(), weight.to_contiguous(), g.to_contiguous());
         let (x, weight, g) = (values(&x), values(&weight), values(&g));
-        let mut dx = vec![0.0; n * width];
-        let rows = dx.par_chunks_mut(ROWS * width).zip(x.par_chunks(ROWS * width)).zip(g.par_chunks(ROWS * width));
-        rows.for_each(|((dx, x), g)| dx_rows(dx, x, weight, g, eps));
+        let dx = in_chunks(n * width, ROWS * width, |at, dx| {
+            let at = at * ROWS * width..at * ROWS * width + dx.len();
+            dx_rows(dx, &x[at.clone()], weight, &g[at], eps);
+        });
         tensor(dx, [n, width])
     }
 

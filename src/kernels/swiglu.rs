@@ -1,6 +1,6 @@
 //! `swiglu` (arXiv 2002.05202): `silu(gate) · up` in one pass, and its gradients.
 
-use super::cpu::{exp, owned, tensor, values, vectorised};
+use super::cpu::{exp, in_chunks, owned, tensor, values, vectorised};
 use super::launch::{self, Form, Shader, contiguous, empty_like};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
@@ -88,9 +88,11 @@ impl SwiGlu for Flex {
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
         let [n, width] = gate.shape().dims::<2>();
         let (gate, up) = (gate.to_contiguous(), up.to_contiguous());
-        let mut y = vec![0.0; n * width];
-        let chunks = y.par_chunks_mut(CHUNK).zip(values(&gate).par_chunks(CHUNK)).zip(values(&up).par_chunks(CHUNK));
-        chunks.for_each(|((y, gate), up)| forward(y, gate, up));
+        let (gate, up) = (values(&gate), values(&up));
+        let y = in_chunks(n * width, CHUNK, |at, y| {
+            let at = at * CHUNK..at * CHUNK + y.len();
+            forward(y, &gate[at.clone()], &up[at]);
+        });
         tensor(y, [n, width])
     }
 

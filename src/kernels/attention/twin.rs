@@ -3,7 +3,7 @@
 //! The scores of those queries are the only thing that grows with the number of keys, and they stay in a core's cache.
 
 use super::{AttentionShape, row_of, visible};
-use crate::kernels::cpu::{exp, max, sum2, tensor, values, vectorised};
+use crate::kernels::cpu::{exp, in_chunks, max, sum2, tensor, values, vectorised};
 use crate::kernels::tiles::{Operand, add_product};
 use burn::backend::{TensorMetadata, flex::FlexTensor};
 use rayon::prelude::*;
@@ -83,16 +83,14 @@ impl Head<'_> {
 /// Every head's part of `[rows * seen, kv_heads * head_dim]`, turned: `[rows, kv_heads, head_dim, seen]`.
 fn turned(x: &[f32], shape: &AttentionShape, seen: usize) -> Vec<f32> {
     let (dim, width) = (shape.head_dim, shape.kv_heads * shape.head_dim);
-    let mut out = vec![0.0; x.len()];
-    out.par_chunks_mut((dim * seen).max(1)).enumerate().for_each(|(head, out)| {
+    in_chunks(x.len(), dim * seen, |head, out| {
         let from = head / shape.kv_heads * seen * width + head % shape.kv_heads * dim;
         for (d, lane) in out.chunks_exact_mut(seen).enumerate() {
             for (t, value) in lane.iter_mut().enumerate() {
                 *value = x[from + t * width + d];
             }
         }
-    });
-    out
+    })
 }
 
 /// All that the heads share.
@@ -214,15 +212,14 @@ pub(super) fn attention_backward(
         })
         .collect();
 
-    let (mut dq, mut dk, mut dv) =
-        (vec![0.0; q.shape().num_elements()], vec![0.0; k.shape().num_elements()], vec![0.0; v.shape().num_elements()]);
-    dq.par_chunks_mut(heads * head_dim).enumerate().for_each(|(token, out)| {
+    let dq = in_chunks(q.shape().num_elements(), heads * head_dim, |token, out| {
         let (row, t) = (token / length, token % length);
         for (head, out) in out.chunks_exact_mut(head_dim).enumerate() {
             let gradient = &gradients[(row * heads + head) * parts + t / part];
             out.copy_from_slice(&gradient.dq[t % part * head_dim..][..head_dim]);
         }
     });
+    let (mut dk, mut dv) = (vec![0.0; k.shape().num_elements()], vec![0.0; v.shape().num_elements()]);
     let group = heads / kv_heads * parts;
     let sums = dk.par_chunks_mut(kv_heads * head_dim).zip(dv.par_chunks_mut(kv_heads * head_dim));
     sums.enumerate().for_each(|(token, (dk, dv))| {

@@ -1,6 +1,6 @@
 //! The CPU twin: rows or blocks over threads, a register tile inside.
 
-use crate::kernels::cpu::{owned, tensor, values, vectorised};
+use crate::kernels::cpu::{in_chunks, owned, tensor, values, vectorised};
 use crate::kernels::tiles::{Operand, add_product};
 use burn::backend::{TensorMetadata, flex::FlexTensor};
 use rayon::prelude::*;
@@ -9,6 +9,8 @@ use rayon::prelude::*;
 const ROWS: usize = 8;
 /// Tokens a thread takes at a time.
 const CHUNK: usize = 32;
+/// Values of the widest vector there is.
+const WIDE: usize = 16;
 
 /// `y + x·diag(d)`.
 pub(super) fn block_matmul(y: FlexTensor, x: FlexTensor, d: FlexTensor) -> FlexTensor {
@@ -27,30 +29,50 @@ pub(super) fn block_matmul_dx(g: FlexTensor, d: FlexTensor) -> FlexTensor {
         .chunks_exact(di * dd)
         .flat_map(|block| (0..dd).flat_map(move |c| (0..di).map(move |b| block[b * dd + c])))
         .collect();
-    let mut dx = vec![0.0; tokens * n * di];
-    product(&mut dx, values(&g), &transposed, [n, dd, di]);
+    let g = values(&g);
+    let dx = in_chunks(tokens * n * di, CHUNK * n * di, |at, dx| {
+        product_rows(dx, &g[at * CHUNK * n * dd..], &transposed, [n, dd, di]);
+    });
     tensor(dx, [tokens, n * di])
 }
 
 /// `x_iᵀ·g_i`, summed over tokens from first to last.
 pub(super) fn block_matmul_dd(x: FlexTensor, g: FlexTensor, n: usize) -> FlexTensor {
-    let ([tokens, d_in], [_, d_out]) = (x.shape().dims::<2>(), g.shape().dims::<2>());
+    let ([_, d_in], [_, d_out]) = (x.shape().dims::<2>(), g.shape().dims::<2>());
     let (di, dd) = (d_in / n, d_out / n);
     let (x, g) = (x.to_contiguous(), g.to_contiguous());
     let (x, g) = (values(&x), values(&g));
-    let mut grad = vec![0.0; n * di * dd];
-    // One task is a strip of ROWS inputs of one block.
-    let strips = grad.chunks_mut(di * dd).enumerate().flat_map(|(i, block)| {
-        block.chunks_mut(ROWS * dd).enumerate().map(move |(s, strip)| (i, i * di + s * ROWS, strip))
+    // A block that is narrow but tall is computed lying down, so that its rows fill vectors.
+    let grad = if dd < WIDE && di >= WIDE {
+        let lying = gradients([g, x], [n, dd, di]);
+        in_chunks(lying.len(), di * dd, |i, block| {
+            let lying = &lying[i * di * dd..];
+            for (b, row) in block.chunks_exact_mut(dd).enumerate() {
+                row.iter_mut().enumerate().for_each(|(c, value)| *value = lying[c * di + b]);
+            }
+        })
+    } else {
+        gradients([x, g], [n, di, dd])
+    };
+    tensor(grad, [n, di, dd])
+}
+
+/// `left_iᵀ·right_i`, `[n, rows, columns]`.
+fn gradients([left, right]: [&[f32]; 2], [n, rows, columns]: [usize; 3]) -> Vec<f32> {
+    let mut grad = vec![0.0; n * rows * columns];
+    // One task is a strip of ROWS rows of one block.
+    let strips = grad.chunks_mut(rows * columns).enumerate().flat_map(|(i, block)| {
+        block.chunks_mut(ROWS * columns).enumerate().map(move |(s, strip)| (i, i * rows + s * ROWS, strip))
     });
     let strips: Vec<(usize, usize, &mut [f32])> = strips.collect();
+    let tokens = left.len() / (n * rows);
     strips.into_par_iter().for_each(|(i, first, strip)| {
-        let a = Operand { data: &x[first..], step: d_in, lane_step: 1 };
-        let b = Operand { data: &g[i * dd..], step: d_out, lane_step: 1 };
-        let rows = strip.len() / dd;
-        gradient_strip(strip, [rows, dd, tokens], a, b);
+        let a = Operand { data: &left[first..], step: n * rows, lane_step: 1 };
+        let b = Operand { data: &right[i * columns..], step: n * columns, lane_step: 1 };
+        let rows = strip.len() / columns;
+        gradient_strip(strip, [rows, columns, tokens], a, b);
     });
-    tensor(grad, [n, di, dd])
+    grad
 }
 
 vectorised! {
