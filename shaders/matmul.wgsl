@@ -1,7 +1,7 @@
 // Dense products of a batch of matrices, y = x * w, where either side may be stored turned over. If it is not, a row of x
 // holds the terms of one sum, and so does a row of w (the weights of Hugging Face): y[t, c] = sum_k x[t, k] * w[c, k].
 // Turned over, rows follow the sum: x[k, t] and w[k, c]. Which it is, is told at run time: a processor that poses as a GPU
-// takes half a second to compile the tile, and a few hundredths of its time to choose.
+// takes nearly a second to compile the tile, and less than a tenth of its time to choose.
 // Register form only: a GPU's workgroup form is the matmul of the tensor library.
 
 struct Params {
