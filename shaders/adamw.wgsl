@@ -26,7 +26,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> moment1: array<f32>;
 @group(0) @binding(2) var<storage, read_write> moment2: array<f32>;
 @group(0) @binding(3) var<storage, read_write> gradient: array<f32>;
-@group(0) @binding(4) var<storage, read_write> grad_norm: array<f32>; // one element
+@group(0) @binding(4) var<storage, read_write> grad_norm: array<f32>; // the first of its values
 @group(0) @binding(5) var<uniform> p: Params;
 
 // Neither infinite nor NaN, told by the exponent's bits: compilers may assume that floats are finite.

@@ -11,8 +11,9 @@ struct Params {
     // Keys before those of the first query.
     start: u32,
     scale: f32,
-    pad0: u32,
-    pad1: u32,
+    // First keys of a row of tokens, and which of them is the first query's.
+    all_queries: u32,
+    first_query: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> scores: array<f32>; // [rows, heads, length, seen]; p with BACKWARD
@@ -20,7 +21,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> g: array<f32>;
 //#end
 //#if PACKED
-@group(0) @binding({{ PACKED }}) var<storage, read_write> first_keys: array<i32>; // [rows, length]
+@group(0) @binding({{ PACKED }}) var<storage, read_write> first_keys: array<i32>; // [rows, all_queries]
 //#end
 @group(0) @binding({{ PARAMS }}) var<uniform> p: Params;
 
@@ -30,7 +31,7 @@ fn visible(row: u32) -> vec2<u32> {
     let end = min(p.start + t + 1u, p.seen);
     var begin = 0u;
 //#if PACKED
-    begin = min(u32(first_keys[row / p.rows_per_row * p.length + t]), end - 1u);
+    begin = min(u32(first_keys[row / p.rows_per_row * p.all_queries + p.first_query + t]), end - 1u);
 //#end
     return vec2<u32>(begin, end);
 }

@@ -2,6 +2,7 @@
 
 mod ceiling;
 mod kernels;
+mod launches;
 mod step;
 
 pub use ceiling::{Ceiling, measure_ceiling};

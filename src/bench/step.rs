@@ -1,5 +1,6 @@
 //! Training steps, timed.
 
+use super::launches::LaunchCount;
 use super::{forget_peak_rss, median, peak_rss_mb, sync};
 use crate::adapter::AdapterConfig;
 use crate::data::Batch;
@@ -69,6 +70,9 @@ pub struct StepRate {
     pub step_seconds: f64,
     /// Fastest step.
     pub step_seconds_min: f64,
+    /// Kernels that a step launches, our own and Burn's; none on the CPU backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launches_per_step: Option<usize>,
     /// Largest resident memory of the process while the method ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_rss_mb: Option<f64>,
@@ -88,11 +92,10 @@ pub async fn measure_steps(mut model: Model, subjects: &[Subject], setup: StepSe
         let timed = setup.steps / rounds + usize::from(round < setup.steps % rounds);
         for (subject, measured) in subjects.iter().zip(&mut measured) {
             forget_peak_rss();
-            let times = &mut measured.times;
             (model, measured.trained) = match subject {
-                Subject::Frozen => (frozen_steps(model, setup, timed, times)?, 0),
+                Subject::Frozen => (frozen_steps(model, setup, timed, measured)?, 0),
                 Subject::Adapter(adapter, mode) => {
-                    training_steps(model, adapter.clone(), *mode, setup, timed, times).await?
+                    training_steps(model, adapter.clone(), *mode, setup, timed, measured).await?
                 }
             };
             let earlier = measured.peak_rss_mb.unwrap_or(0.0);
@@ -106,11 +109,18 @@ pub async fn measure_steps(mut model: Model, subjects: &[Subject], setup: StepSe
 #[derive(Debug, Clone, Default)]
 struct Measured {
     times: Vec<f64>,
+    launches: Option<usize>,
     trained: usize,
     peak_rss_mb: Option<f64>,
 }
 
 impl Measured {
+    /// A step that began at `start` is over.
+    fn step(&mut self, start: Instant, launches: LaunchCount) {
+        self.times.push(start.elapsed().as_secs_f64());
+        self.launches = launches.end();
+    }
+
     fn rate(mut self, subject: &Subject, setup: StepSetup) -> StepRate {
         let (method, mode) = match subject {
             Subject::Frozen => ("frozen", "none"),
@@ -127,6 +137,7 @@ impl Measured {
             tokens_per_second: (setup.batch_size * setup.sequence) as f64 / step_seconds,
             step_seconds,
             step_seconds_min: self.times[0],
+            launches_per_step: self.launches,
             peak_rss_mb: self.peak_rss_mb,
         }
     }
@@ -139,7 +150,7 @@ async fn training_steps(
     mode: Mode,
     setup: StepSetup,
     timed: usize,
-    times: &mut Vec<f64>,
+    measured: &mut Measured,
 ) -> Result<(Model, usize)> {
     let StepSetup { grad_checkpoint, warmup, .. } = setup;
     let config = TrainConfig { iters: warmup + timed, grad_checkpoint, ..TrainConfig::default() };
@@ -148,22 +159,22 @@ async fn training_steps(
     let mut random = Random::new(1);
     for step in 0..setup.warmup + timed {
         let batch = setup.batch(&mut random, vocab_size);
-        let start = Instant::now();
+        let (start, launches) = (Instant::now(), LaunchCount::begin());
         trainer.step(&[batch]).await?;
         if step >= setup.warmup {
-            times.push(start.elapsed().as_secs_f64());
+            measured.step(start, launches);
         }
     }
     let count = trainer.parameter_count();
     Ok((trainer.into_base(), count))
 }
 
-fn frozen_steps(model: Model, setup: StepSetup, timed: usize, times: &mut Vec<f64>) -> Result<Model> {
+fn frozen_steps(model: Model, setup: StepSetup, timed: usize, measured: &mut Measured) -> Result<Model> {
     let device = model.device();
     let mut random = Random::new(1);
     for step in 0..setup.warmup + timed {
         let batch = setup.batch(&mut random, model.config.vocab_size);
-        let start = Instant::now();
+        let (start, launches) = (Instant::now(), LaunchCount::begin());
         let no_target = || Error::Usage("a row of one token has no target".into());
         let targets = Targets::new(&batch.labels, batch.rows, &device).ok_or_else(no_target)?;
         let tokens = Tokens::of_batch(&batch, &device);
@@ -174,7 +185,7 @@ fn frozen_steps(model: Model, setup: StepSetup, timed: usize, times: &mut Vec<f6
         sync(&device)?;
         drop(gradient);
         if step >= setup.warmup {
-            times.push(start.elapsed().as_secs_f64());
+            measured.step(start, launches);
         }
     }
     Ok(model)

@@ -148,20 +148,21 @@ impl Output {
         if !self.json {
             output::line(&format!("\nsteps of {} x {} tokens", first.batch_size, first.sequence))?;
             let heading = format!(
-                "{:<16}{:>12}{:>12}{:>12}{:>12}{:>12}",
-                "method", "trained", "tokens/s", "s a step", "fastest", "memory MB"
+                "{:<16}{:>12}{:>12}{:>12}{:>12}{:>10}{:>12}",
+                "method", "trained", "tokens/s", "s a step", "fastest", "launches", "memory MB"
             );
             output::line(&output::Style::stdout().heading(&heading))?;
         }
         for rate in rates {
             self.put("bench", rate, || {
                 format!(
-                    "{:<16}{:>12}{:>12.1}{:>12.3}{:>12.3}{:>12}",
+                    "{:<16}{:>12}{:>12.1}{:>12.3}{:>12.3}{:>10}{:>12}",
                     if rate.mode == "none" { rate.method.into() } else { format!("{} {}", rate.method, rate.mode) },
                     output::thousands(rate.trainable_parameters),
                     rate.tokens_per_second,
                     rate.step_seconds,
                     rate.step_seconds_min,
+                    rate.launches_per_step.map_or(String::new(), output::thousands),
                     rate.peak_rss_mb.map_or(String::new(), |mb| format!("{mb:.0}"))
                 )
             })?;

@@ -189,6 +189,10 @@ impl Observer for Progress {
         self.folder.save(snapshot, is_best).map(Some)
     }
 
+    fn wants_to_be_asked(&mut self, _: usize) -> bool {
+        self.reader_is_gone || interrupt::requested()
+    }
+
     async fn between_steps(&mut self, _: &mut Trainer) -> Result<Next> {
         Ok(if self.reader_is_gone || interrupt::requested() { Next::Stop } else { Next::Step })
     }

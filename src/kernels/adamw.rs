@@ -30,8 +30,8 @@ pub struct AdamWStep {
 
 /// One AdamW step; returns parameter and both moments, updated in place where nothing else holds them.
 ///
-/// `parameter`, `moment1`, `moment2`, `gradient`: `[n]`; `grad_norm: [1]`, the gradient's global norm, from
-/// which the clip factor `min(1, max_grad_norm / (norm + 1e-6))` is made on the device. Where the norm is not
+/// `parameter`, `moment1`, `moment2`, `gradient`: `[n]`; the first value of `grad_norm` is the gradient's global norm,
+/// from which the clip factor `min(1, max_grad_norm / (norm + 1e-6))` is made on the device. Where the norm is not
 /// finite nothing is updated.
 pub fn adamw(
     [parameter, moment1, moment2]: [Tensor<1>; 3],

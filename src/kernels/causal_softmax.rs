@@ -11,18 +11,16 @@ use burn::backend::{
     },
     backend_extension,
     flex::Flex,
-    ops::IntTensorOps,
     tensor::FloatTensor,
     wgpu::{CubeBackend, CubeTensor},
 };
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use rayon::prelude::*;
 use std::ops::Range;
-use std::sync::Arc;
 
-/// The first key that each query sees, `[rows * length]`; `None` where all of them see the first one. In a packed row
-/// it is the first token of the query's own example.
-pub type FirstKeys = Option<Arc<[u32]>>;
+mod starts;
+
+pub use starts::{FirstKeys, KeyStarts};
 
 /// `softmax(scale · scores)` over the last dimension, where the query at `t` sees the keys from `first` to
 /// `start + t`, both included, and no other: `[rows, heads, length, start + length]`.
@@ -59,7 +57,7 @@ fn causal_mask(
     for (query, keys) in values.chunks_exact_mut(seen).enumerate() {
         keys[visible(query % length, seen, start, first.map(|first| first[query]))].fill(0.0);
     }
-    Tensor::from_data(TensorData::new(values, [rows, 1, length, seen]), device)
+    Tensor::from_data(burn::tensor::TensorData::new(values, [rows, 1, length, seen]), device)
 }
 
 /// The keys that the query at `t` sees, of `seen`.
@@ -152,7 +150,7 @@ impl CausalSoftmax for Flex {
 
 /// The first keys of one row's queries.
 pub(super) fn row_of(first: &FirstKeys, row: usize, length: usize) -> Option<&[u32]> {
-    first.as_ref().map(|first| &first[row * length..][..length])
+    first.as_ref().map(|first| first.of_row(row, length))
 }
 
 vectorised! {
@@ -202,8 +200,9 @@ pub(crate) struct Params {
     /// Keys before those of the first query.
     pub start: u32,
     pub scale: f32,
-    pub pad0: u32,
-    pub pad1: u32,
+    /// First keys that a row of tokens has, and which of them is the first query's.
+    pub all_queries: u32,
+    pub first_query: u32,
 }
 
 /// `causal_softmax.wgsl`, the softmax or its gradient, with a first key for every query or without.
@@ -225,6 +224,7 @@ pub(crate) fn shader(form: Form, backward: bool, packed: bool) -> Shader {
 /// Writes the softmax over `scores`, or where there is `g` the gradient over that.
 fn run(scores: &CubeTensor, g: Option<&CubeTensor>, scale: f32, start: usize, first: FirstKeys) {
     let [rows, heads, length, seen] = scores.shape().dims::<4>();
+    let (all_queries, first_query) = first.as_ref().map_or((0, 0), |first| first.part(length));
     let params = Params {
         score_rows: (rows * heads * length) as u32,
         length: length as u32,
@@ -232,13 +232,10 @@ fn run(scores: &CubeTensor, g: Option<&CubeTensor>, scale: f32, start: usize, fi
         seen: seen as u32,
         start: start as u32,
         scale,
-        pad0: 0,
-        pad1: 0,
+        all_queries: all_queries as u32,
+        first_query: first_query as u32,
     };
-    let first = first.map(|first| {
-        let first: Vec<i32> = first.iter().map(|key| *key as i32).collect();
-        CubeBackend::int_from_data(TensorData::new(first, [rows * length]), &scores.device)
-    });
+    let first = first.map(|first| first.beside(scores));
     let shader = shader(Form::of(&scores.client), g.is_some(), first.is_some());
     let count = shader.for_rows(params.score_rows);
     let buffers: Vec<&CubeTensor> = [scores].into_iter().chain(g).chain(&first).collect();

@@ -2,7 +2,7 @@
 //! both forms on the GPU, and the arithmetic beneath them.
 
 use super::Form;
-use super::{causal_softmax, cpu, cross_entropy, rms_norm, rotary, swiglu};
+use super::{KeyStarts, causal_softmax, cpu, cross_entropy, rms_norm, rotary, swiglu};
 use crate::testing::{assert_close, gpu, random, with_form};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::log_softmax};
 
@@ -76,10 +76,10 @@ fn causal_softmax_is_its_composition() {
 #[test]
 fn packed_rows_see_their_own_example_only() {
     // Two rows: examples of 3, 1 and 3 tokens; one of 7.
-    let first: std::sync::Arc<[u32]> = [0, 0, 0, 3, 4, 4, 4, 0, 0, 0, 0, 0, 0, 0].into();
+    let first: KeyStarts = [0, 0, 0, 3, 4, 4, 4, 0, 0, 0, 0, 0, 0, 0].into_iter().collect();
     let shape = [[2, 2, 7, 7]];
     let fused = |x: &[Tensor<4>]| causal_softmax(x[0].clone(), 0.3, 0, Some(first.clone()));
-    let composed = |x: &[Tensor<4>]| causal_softmax::composed(x[0].clone(), 0.3, 0, Some(&first));
+    let composed = |x: &[Tensor<4>]| causal_softmax::composed(x[0].clone(), 0.3, 0, Some(first.all()));
     compare("packed", &shape, 30.0, fused, composed);
     let values = |y: Tensor<4>| y.into_data().try_into_vec::<f32>().expect("f32");
     let scores = leaf(1, shape[0], 30.0).inner();

@@ -18,13 +18,14 @@ pub mod merge_blocks;
 pub mod merged_linear;
 pub mod rms_norm;
 pub mod rotary;
+pub mod step_guard;
 pub mod swiglu;
 mod tiles;
 
 pub use adamw::{AdamWStep, adamw};
 pub use attention::{AttentionShape, causal_attention};
 pub use block_matmul::block_matmul;
-pub use causal_softmax::{FirstKeys, causal_softmax};
+pub use causal_softmax::{FirstKeys, KeyStarts, causal_softmax};
 pub use cross_entropy::cross_entropy;
 pub use global_norm::global_norm;
 pub use launch::Form;
@@ -34,6 +35,7 @@ pub use merge_blocks::{diagonal_blocks, merge_blocks};
 pub use merged_linear::merged_linear;
 pub use rms_norm::rms_norm;
 pub use rotary::rotary;
+pub use step_guard::step_guard;
 pub use swiglu::swiglu;
 
 #[cfg(test)]

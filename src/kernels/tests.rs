@@ -2,7 +2,8 @@
 
 use super::launch::{Form, Shader};
 use super::{
-    adamw, block_matmul, causal_softmax, cross_entropy, global_norm, matmul, merge_blocks, rms_norm, rotary, swiglu,
+    adamw, block_matmul, causal_softmax, cross_entropy, global_norm, matmul, merge_blocks, rms_norm, rotary,
+    step_guard, swiglu,
 };
 use std::mem::offset_of;
 use std::path::Path;
@@ -14,7 +15,7 @@ fn variants() -> Vec<Shader> {
     variants.extend([true, false].map(matmul::shader));
     for form in Form::ALL {
         variants.extend([adamw::shader(form), global_norm::shader(form), merge_blocks::shader(form)]);
-        variants.push(rotary::shader(form));
+        variants.extend([rotary::shader(form), step_guard::shader(form)]);
         let parts: &[_] = match form {
             Form::Register => &[Some("PARTIAL"), Some("NORM"), Some("GRADIENT")],
             Form::Workgroup => &[None, Some("GRADIENT")],
@@ -88,7 +89,8 @@ fn uniform_blocks_are_the_same_in_rust_and_wgsl() {
         (cross_entropy::shader(Form::Workgroup, None), fields!(cross_entropy::Params: rows, classes, stretches, pad)),
         (
             causal_softmax::shader(Form::Register, false, false),
-            fields!(causal_softmax::Params: score_rows, length, rows_per_row, seen, start, scale, pad0, pad1),
+            fields!(causal_softmax::Params: score_rows, length, rows_per_row, seen, start, scale, all_queries,
+                first_query),
         ),
         (rms_norm::shader(Form::Register, false), fields!(rms_norm::Params: rows, width, eps, pad)),
         (

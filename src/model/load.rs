@@ -1,6 +1,6 @@
 //! From a source on disk to a model on a device, tensor by tensor.
 
-use super::{Attention, Layer, Linear, Mlp, Model, ModelConfig, Projection, RmsNorm};
+use super::{Attention, Layer, Linear, Mlp, Model, ModelConfig, Projection, RmsNorm, RotaryTables};
 use crate::error::{Error, Result};
 use crate::source::Source;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -33,6 +33,7 @@ impl Model {
             head: if config.tie_word_embeddings { None } else { Some(loader.tensor("lm_head.weight").await?) },
             layers,
             config,
+            tables: RotaryTables::default(),
         })
     }
 }

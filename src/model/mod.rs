@@ -31,12 +31,13 @@ pub use mlp::Mlp;
 pub use norm::RmsNorm;
 pub use projection::Projection;
 pub use rotary::Rotary;
+use rotary::RotaryTables;
 
 use crate::adapter::Adapters;
 use crate::data::Batch;
 use crate::error::Result;
 use crate::hash::hex;
-use crate::kernels::{self, FirstKeys};
+use crate::kernels::{self, FirstKeys, KeyStarts};
 use burn::tensor::{Device, Int, Tensor};
 use sha2::{Digest, Sha256};
 
@@ -96,6 +97,8 @@ pub struct Model {
     pub norm: RmsNorm,
     /// `[vocab, hidden]`; `None` where the head is the embedding.
     pub head: Option<Tensor<2>>,
+    /// Angles that every batch needs.
+    tables: RotaryTables,
 }
 
 /// A batch of token ids, rows padded at the right to one length.
@@ -123,7 +126,7 @@ impl Tokens {
 
     /// The ids of `batch`, examples of packed rows kept apart.
     pub fn of_batch(batch: &Batch, device: &Device) -> Self {
-        Self { starts: batch.starts.clone(), ..Self::new(&batch.input_ids, batch.rows, device) }
+        Self { starts: batch.starts.clone().map(KeyStarts::from), ..Self::new(&batch.input_ids, batch.rows, device) }
     }
 }
 
@@ -171,10 +174,11 @@ impl Model {
     pub(crate) fn rotary(&self, tokens: &Tokens, start: usize) -> Rotary {
         let device = self.device();
         match &tokens.starts {
+            None if start == 0 => self.tables.first(&self.config, tokens.length, &device),
             None => Rotary::new(&self.config, start..start + tokens.length, &device),
             Some(starts) => {
                 let position = |(at, first): (usize, &u32)| at % tokens.length - *first as usize;
-                Rotary::new(&self.config, starts.iter().enumerate().map(position), &device)
+                Rotary::new(&self.config, starts.all().iter().enumerate().map(position), &device)
             }
         }
     }

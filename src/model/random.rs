@@ -1,6 +1,6 @@
 //! A model with random weights.
 
-use super::{Attention, Layer, Linear, Mlp, Model, ModelConfig, Projection, RmsNorm};
+use super::{Attention, Layer, Linear, Mlp, Model, ModelConfig, Projection, RmsNorm, RotaryTables};
 use crate::random::Random;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -41,7 +41,8 @@ impl Model {
             })
             .collect();
         let head = (!config.tie_word_embeddings).then(|| matrix([config.vocab_size, config.hidden_size]));
-        Self { embedding, layers, norm: norm(config.hidden_size), head, config }
+        let tables = RotaryTables::default();
+        Self { embedding, layers, norm: norm(config.hidden_size), head, config, tables }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The trained tensors of an adapter in a few flat buffers, so that the optimizer runs in as many launches.
 
+use super::reading::read;
 use crate::adapter::Slot;
-use crate::error::{Error, Result};
-use crate::kernels::{AdamWStep, adamw, global_norm};
+use crate::error::Result;
+use crate::kernels::{AdamWStep, adamw, global_norm, step_guard};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use std::ops::Range;
 
@@ -16,6 +17,8 @@ const MAX_SEGMENT: usize = 1 << 24;
 pub struct Parameters {
     slots: Vec<Slot>,
     segments: Vec<Segment>,
+    /// Gradient norm and loss of the last step, `[2]`. Once the norm is not finite, no step changes anything.
+    numbers: Tensor<1>,
 }
 
 #[derive(Debug)]
@@ -45,7 +48,7 @@ impl Parameters {
                 Segment { ranges, length, buffers: Some([values, zeros(), zeros()]) }
             })
             .collect();
-        Self { slots, segments }
+        Self { slots, segments, numbers: Tensor::zeros([2], device) }
     }
 
     /// Replaces parameters and first and second moments, one list for each slot, each.
@@ -59,6 +62,12 @@ impl Parameters {
             *buffers = Some(state.map(|values| flatten(slots, &values[first..], ranges, *length, device)));
             first += ranges.len();
         }
+        self.numbers = Tensor::zeros([2], device);
+    }
+
+    /// Lets steps change the parameters again after one that was not finite.
+    pub fn forget_numbers(&mut self) {
+        self.numbers = Tensor::zeros([2], &self.numbers.device());
     }
 
     /// What is trained, in order.
@@ -104,17 +113,18 @@ impl Parameters {
         FlatGradient(self.segments.iter().map(gather).collect())
     }
 
-    /// One AdamW step; returns the global gradient norm before clipping, `[1]`, still on the device.
-    /// Where the norm is not finite nothing changes.
-    pub fn update(&mut self, gradient: FlatGradient, step: AdamWStep) -> Tensor<1> {
+    /// One AdamW step; returns the global gradient norm before clipping and the loss, `[2]`, still on the device.
+    /// Where one of them is not finite, or one of an earlier step was not, nothing changes, and the norm is infinite.
+    pub fn update(&mut self, gradient: FlatGradient, loss: Tensor<1>, step: AdamWStep) -> Tensor<1> {
         let norms: Vec<_> = gradient.0.iter().map(|g| global_norm(g.clone())).collect();
         let norm =
             if norms.len() == 1 { norms.into_iter().next().expect("one") } else { global_norm(Tensor::cat(norms, 0)) };
+        self.numbers = step_guard(norm, loss, self.numbers.clone());
         for (segment, gradient) in self.segments.iter_mut().zip(gradient.0) {
             let buffers = segment.buffers.take().expect("no step is running");
-            segment.buffers = Some(adamw(buffers, gradient, norm.clone(), step));
+            segment.buffers = Some(adamw(buffers, gradient, self.numbers.clone(), step));
         }
-        norm
+        self.numbers.clone()
     }
 
     /// The trained values, one list for each slot.
@@ -193,13 +203,4 @@ impl FlatGradient {
     pub fn add(self, other: Self) -> Self {
         Self(self.0.into_iter().zip(other.0).map(|(a, b)| a + b).collect())
     }
-}
-
-/// Reads a tensor back.
-///
-/// # Errors
-/// If the device is lost.
-pub(crate) async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    let data = tensor.into_data_async().await.map_err(|e| Error::Device(format!("reading from the device: {e:?}")))?;
-    data.try_into_vec().map_err(|e| Error::Device(format!("reading from the device: {e:?}")))
 }

@@ -1,6 +1,7 @@
 //! The training loop.
 
-use super::event::{EvalReport, TrainEvent};
+use super::event::{EvalReport, StepReport, TrainEvent};
+use super::queued::QueuedStep;
 use super::snapshot::{Best, RunIdentity, RunProgress, Snapshot};
 use super::trainer::Trainer;
 use crate::data::{Batcher, Cursor, Dataset, TrainRows};
@@ -36,13 +37,21 @@ pub trait Observer {
     /// Ends the run with that error.
     async fn save(&mut self, snapshot: &Snapshot, is_best: bool) -> Result<Option<String>>;
 
-    /// Asked after each step; may take its time, and may use the adapter as it stands.
+    /// Whether to ask ([`Observer::between_steps`]) after the step that runs now, which is the `step`-th. If not, the next
+    /// one is queued behind it at once, where the device has a queue.
+    fn wants_to_be_asked(&mut self, step: usize) -> bool;
+
+    /// Asked after a step, while nothing is queued; may take its time, and may use the adapter as it stands.
     ///
     /// # Errors
     /// Ends the run with that error.
-    async fn between_steps(&mut self, _: &mut Trainer) -> Result<Next> {
-        Ok(Next::Step)
-    }
+    async fn between_steps(&mut self, trainer: &mut Trainer) -> Result<Next>;
+}
+
+/// A step that is queued, and where its rows began.
+struct Dealt {
+    step: QueuedStep,
+    cursor: Cursor,
 }
 
 /// A training run: what it trains, on what, and how far it has come.
@@ -60,6 +69,8 @@ pub struct Run<'a> {
     start: Instant,
     /// The step of the last checkpoint of this process.
     saved: Option<usize>,
+    /// Whether a step is queued while the one before it runs.
+    ahead: bool,
 }
 
 impl<'a> Run<'a> {
@@ -85,6 +96,7 @@ impl<'a> Run<'a> {
             config,
         };
         let valid = valid.filter(|_| identity.config.steps_per_eval > 0);
+        let ahead = trainer.has_queue();
         let mut run = Self {
             trainer,
             rows,
@@ -96,6 +108,7 @@ impl<'a> Run<'a> {
             earlier: 0.0,
             start: Instant::now(),
             saved: None,
+            ahead,
         };
         if let Some(snapshot) = resume {
             run.restore(snapshot)?;
@@ -118,7 +131,6 @@ impl<'a> Run<'a> {
     /// Whatever a step, the observer or the device fails with; [`Error::Interrupted`] after a requested stop, with a
     /// checkpoint saved. Where the loss stops being finite, the last good state is saved first.
     pub async fn train(mut self, observer: &mut impl Observer) -> Result<()> {
-        let iters = self.identity.config.iters;
         match self.resumed.take() {
             Some(notes) => {
                 observer.event(&TrainEvent::Resume { step: self.progress.step, notes })?;
@@ -131,35 +143,57 @@ impl<'a> Run<'a> {
             }
             None => {}
         }
-        while self.trainer.steps_done() < iters && !self.is_out_of_patience() {
-            self.step(observer).await?;
-            loop {
-                let next = observer.between_steps(self.trainer).await?;
-                if next == Next::Step {
-                    break;
-                }
-                self.save(observer).await?;
-                if next == Next::Stop {
-                    return Err(Error::Interrupted);
-                }
+        // While a step runs, the next one is queued behind it, unless something comes between the two.
+        let mut next = None;
+        while next.is_some() || self.goes_on() {
+            let running: Dealt = next.take().unwrap_or_else(|| self.queue())?;
+            let step = running.step.step();
+            let rests = !self.ahead || self.due(step) != (false, false) || observer.wants_to_be_asked(step);
+            if !rests {
+                next = Some(self.queue());
             }
-            self.settle(observer).await?;
+            self.finish(running, observer).await?;
+            if rests {
+                self.rest(observer).await?;
+            }
         }
         let RunProgress { step, loss, tokens, best, .. } = self.progress;
-        let stopped_early = step < iters;
+        let stopped_early = step < self.identity.config.iters;
         let (loss, seconds) = (loss.unwrap_or(f64::NAN), self.seconds());
         observer.event(&TrainEvent::Done { steps: step, loss, seconds, tokens, best, stopped_early })
+    }
+
+    fn goes_on(&self) -> bool {
+        self.trainer.steps_done() < self.identity.config.iters && !self.is_out_of_patience()
+    }
+
+    /// Between two steps: does what the observer asks for, and what is due.
+    async fn rest(&mut self, observer: &mut impl Observer) -> Result<()> {
+        loop {
+            let next = observer.between_steps(self.trainer).await?;
+            if next == Next::Step {
+                return self.settle(observer).await;
+            }
+            self.save(observer).await?;
+            if next == Next::Stop {
+                return Err(Error::Interrupted);
+            }
+        }
+    }
+
+    /// Whether an evaluation, and whether a save is due after `step`.
+    fn due(&self, step: usize) -> (bool, bool) {
+        let config = &self.identity.config;
+        let due = |every: usize| step == config.iters || every > 0 && step.is_multiple_of(every);
+        (self.valid.is_some() && due(config.steps_per_eval), due(config.save_every))
     }
 
     /// After a step: evaluates and saves where that is due, and was not done.
     async fn settle(&mut self, observer: &mut impl Observer) -> Result<()> {
         let step = self.trainer.steps_done();
-        let config = &self.identity.config;
-        let last = step == config.iters;
-        let due = |every: usize| every > 0 && step.is_multiple_of(every);
-        let (evaluation_due, save_due) = (due(config.steps_per_eval) || last, due(config.save_every) || last);
+        let (evaluation_due, save_due) = self.due(step);
         let mut improved = false;
-        if evaluation_due && self.valid.is_some() && self.progress.evaluated != Some(step) {
+        if evaluation_due && self.progress.evaluated != Some(step) {
             improved = self.validate(observer).await?;
             // What was saved before it does not know of it.
             self.saved = None;
@@ -176,21 +210,30 @@ impl<'a> Run<'a> {
         self.earlier + self.start.elapsed().as_secs_f64()
     }
 
-    async fn step(&mut self, observer: &mut impl Observer) -> Result<()> {
-        let cursor: Cursor = self.batches.cursor();
+    /// Queues the next step.
+    fn queue(&mut self) -> Result<Dealt> {
+        let cursor = self.batches.cursor();
         let count = self.identity.config.grad_accumulation_steps;
         let micro: Vec<_> = (0..count).map(|_| self.rows.batch(&self.batches.next_rows())).collect();
-        let report = match self.trainer.step(&micro).await {
-            Ok(report) => report,
+        Ok(Dealt { step: self.trainer.queue(&micro)?, cursor })
+    }
+
+    /// Waits for a step to be done, and tells of it.
+    async fn finish(&mut self, Dealt { step, cursor }: Dealt, observer: &mut impl Observer) -> Result<()> {
+        match self.trainer.finish(step).await {
+            Ok(report) => self.tell(report, observer),
             Err(error @ Error::NotFinite { .. }) => {
                 // The weights are those before the step, and so is everything else that is saved.
                 self.batches.restore(cursor)?;
                 self.save(observer).await?;
                 observer.event(&TrainEvent::Diverged { step: self.trainer.steps_done() + 1 })?;
-                return Err(error);
+                Err(error)
             }
-            Err(error) => return Err(error),
-        };
+            Err(error) => Err(error),
+        }
+    }
+
+    fn tell(&mut self, report: StepReport, observer: &mut impl Observer) -> Result<()> {
         self.progress.tokens += report.tokens;
         self.progress.loss = Some(report.loss);
         observer.event(&TrainEvent::Step(report))?;
@@ -255,3 +298,6 @@ impl<'a> Run<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,9 @@
 use super::config::TrainConfig;
 use super::event::StepReport;
 use super::merged::Merged;
-use super::parameters::{FlatGradient, Parameters, read};
+use super::parameters::{FlatGradient, Parameters};
+use super::queued::QueuedStep;
+use super::reading::{Reading, read};
 use super::recompute;
 use super::snapshot::Snapshot;
 use crate::adapter::{AdapterConfig, Adapters, Dropout, Method, Slot, StoredAdapter, slots};
@@ -11,7 +13,7 @@ use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::kernels::AdamWStep;
 use crate::model::{Model, ModelConfig, Targets, Tokens, next_token_loss};
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use web_time::Instant;
 
 /// Where an adapter is while it is trained.
@@ -41,7 +43,12 @@ pub struct Trainer {
     parameters: Parameters,
     /// In [`Mode::Merged`].
     merged: Option<Merged>,
+    /// Steps that are finished.
     step: usize,
+    /// Steps that are finished or queued.
+    queued: usize,
+    /// When the last step was finished.
+    finished: Option<Instant>,
     /// Forward passes that drew a dropout mask.
     passes: u64,
 }
@@ -80,7 +87,8 @@ impl Trainer {
         let values: Vec<_> = slots.iter().map(|slot| slot.initial_values(config.seed)).collect();
         let merged = (mode == Mode::Merged).then(|| Merged::new(&model, &slots));
         let parameters = Parameters::new(slots, &values, &model.device());
-        Ok(Self { model, base, adapter, config, parameters, merged, step: 0, passes: 0 })
+        let (step, queued, finished, passes) = (0, 0, None, 0);
+        Ok(Self { model, base, adapter, config, parameters, merged, step, queued, finished, passes })
     }
 
     /// Sizes and constants of the model.
@@ -120,9 +128,15 @@ impl Trainer {
         &self.config
     }
 
-    /// Optimizer steps done.
+    /// Optimizer steps done: finished, and found good.
     pub fn steps_done(&self) -> usize {
         self.step
+    }
+
+    /// Whether the device takes steps into a queue, so that one can be queued while another runs. The CPU backend
+    /// computes a step before it is queued.
+    pub fn has_queue(&self) -> bool {
+        self.model.device() != Device::flex()
     }
 
     /// Number of trained values.
@@ -194,6 +208,7 @@ impl Trainer {
         self.parameters.restore([&snapshot.adapter.values, first, second], &self.model.device());
         self.outdate();
         (self.step, self.passes) = (snapshot.progress.step, snapshot.progress.passes);
+        self.queued = self.step;
         Ok(())
     }
 
@@ -211,15 +226,27 @@ impl Trainer {
     /// One optimizer step over `micro_batches`: the loss is the mean over all their target tokens.
     ///
     /// # Errors
-    /// If no token is left to predict, the loss or the gradient is not finite (the parameters are then those
-    /// before the step), or the device is lost.
+    /// As [`Trainer::queue`] and [`Trainer::finish`].
     pub async fn step(&mut self, micro_batches: &[Batch]) -> Result<StepReport> {
-        let start = Instant::now();
-        let (step, passes) = (self.step + 1, self.passes);
+        let queued = self.queue(micro_batches)?;
+        self.finish(queued).await
+    }
+
+    /// Queues that step: forward and backward pass, update, and the way back of its numbers. Nothing is waited for.
+    ///
+    /// From now on values, moments and models are those after this step, or those before the first one that is not finite.
+    ///
+    /// # Errors
+    /// If no token is left to predict.
+    pub fn queue(&mut self, micro_batches: &[Batch]) -> Result<QueuedStep> {
+        let (begun, passes) = (Instant::now(), self.passes);
         let (loss, gradient) = self.loss_and_gradient(micro_batches)?;
+        self.queued += 1;
+        let step = self.queued;
         let learning_rate = self.config.learning_rate().at(step);
-        let norm = self.parameters.update(
+        let numbers = self.parameters.update(
             gradient,
+            loss,
             AdamWStep {
                 learning_rate,
                 betas: self.config.betas,
@@ -231,25 +258,31 @@ impl Trainer {
         );
         self.outdate();
         self.show_update();
-        let [loss, grad_norm] = read(Tensor::cat(vec![loss, norm], 0)).await?[..] else {
-            return Err(Error::Device("reading from the device: not two values".into()));
-        };
-        for (value, what) in [(loss, "loss"), (grad_norm, "gradient norm")] {
-            if !value.is_finite() {
-                self.passes = passes;
-                return Err(Error::NotFinite { step, what });
+        let tokens = micro_batches.iter().map(Batch::tokens).sum();
+        Ok(QueuedStep { step, learning_rate, tokens, passes, begun, numbers: Reading::begin(numbers) })
+    }
+
+    /// Waits for a queued step to be done; steps are finished in the order in which they were queued.
+    ///
+    /// # Errors
+    /// If its loss or gradient norm is not finite: everything is then as before the step, and the ones queued behind it,
+    /// which changed nothing, are to be dropped. If the device is lost.
+    ///
+    /// # Panics
+    /// If another step was queued before it and is not finished.
+    pub async fn finish(&mut self, queued: QueuedStep) -> Result<StepReport> {
+        assert_eq!(queued.step, self.step + 1, "steps are finished in order");
+        let passes = queued.passes;
+        let report = queued.report(self.finished).await;
+        self.finished = Some(Instant::now());
+        match &report {
+            Ok(report) => self.step = report.step,
+            Err(_) => {
+                self.parameters.forget_numbers();
+                (self.queued, self.passes) = (self.step, passes);
             }
         }
-        self.step = step;
-        let tokens = micro_batches.iter().map(Batch::tokens).sum();
-        Ok(StepReport {
-            step,
-            loss: f64::from(loss),
-            grad_norm: f64::from(grad_norm),
-            learning_rate,
-            tokens,
-            tokens_per_second: tokens as f64 / start.elapsed().as_secs_f64(),
-        })
+        report
     }
 
     /// The parameters changed.

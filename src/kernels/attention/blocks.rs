@@ -76,8 +76,7 @@ impl<'a, B: Multiply + CausalSoftmax> ByHead<'a, B> {
     }
 
     fn first_keys(&self, queries: &Range<usize>) -> FirstKeys {
-        let first = self.shape.first.as_ref()?;
-        Some(first.chunks_exact(self.length).flat_map(|row| &row[queries.clone()]).copied().collect())
+        Some(self.shape.first.as_ref()?.of_queries(queries, self.length))
     }
 
     /// The weights of a block of queries `q`, as [`Self::score_shape`] says.

@@ -25,7 +25,7 @@ fn composed(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, shape: AttentionShape) -> 
     let mask: Vec<f32> = (0..rows * length * seen)
         .map(|at| {
             let (query, key) = (at / seen, at % seen);
-            let begin = first.as_ref().map_or(0, |first| first[query] as usize);
+            let begin = first.as_ref().map_or(0, |first| first.all()[query] as usize);
             if key >= begin && key <= query % length + seen - length { 0.0 } else { f32::NEG_INFINITY }
         })
         .collect();

@@ -63,6 +63,11 @@ impl Inbox {
         &self.wishes
     }
 
+    /// Whether a letter waits.
+    pub fn has_letters(&self) -> bool {
+        !self.waiting.borrow().is_empty()
+    }
+
     /// The next letter, if one waits.
     pub fn take(&self) -> Option<Letter> {
         self.waiting.borrow_mut().pop_front()

@@ -208,18 +208,26 @@ impl Reporter<'_> {
         serde_json::to_value(&run).expect("JSON of plain values")
     }
 
+    /// Whether the norms, and whether samples are due after `step`.
+    fn due(&self, step: usize) -> (bool, bool) {
+        let TrainConfig { iters, steps_per_eval, .. } = self.settings.train;
+        let last = step == iters;
+        (
+            last || self.looked.is_none_or(|then| then.elapsed() >= NORMS_EVERY),
+            last || steps_per_eval > 0 && step.is_multiple_of(steps_per_eval),
+        )
+    }
+
     /// Norms and samples, where they are due.
     async fn show(&mut self, trainer: &mut Trainer) -> Result<()> {
         let step = trainer.steps_done();
-        let config = trainer.config();
-        let (iters, steps_per_eval) = (config.iters, config.steps_per_eval);
-        let last = step == iters;
-        if last || self.looked.is_none_or(|then| then.elapsed() >= NORMS_EVERY) {
+        let (norms_due, samples_due) = self.due(step);
+        if norms_due {
             let matrices = update_norms(&trainer.stored().await?, &self.open.config);
             post(&Event::Norms { step, matrices });
             self.looked = Some(Instant::now());
         }
-        if last || steps_per_eval > 0 && step.is_multiple_of(steps_per_eval) {
+        if samples_due {
             for (prompt, question) in self.settings.prompts.iter().enumerate() {
                 let text = talk::sample(self.open, trainer, question).await?;
                 post(&Event::Sample { step, prompt, text });
@@ -276,6 +284,12 @@ impl Observer for Reporter<'_> {
             self.best = Some(snapshot.adapter.clone());
         }
         Ok(self.stored(outcome, step)?.then(|| "this browser".to_owned()))
+    }
+
+    fn wants_to_be_asked(&mut self, step: usize) -> bool {
+        let wishes = self.inbox.wishes();
+        let wished = wishes.stop.get() || wishes.save.get() || wishes.pause.get();
+        wished || self.inbox.has_letters() || self.due(step) != (false, false)
     }
 
     async fn between_steps(&mut self, trainer: &mut Trainer) -> Result<Next> {

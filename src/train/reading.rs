@@ -1,0 +1,93 @@
+//! Values on their way back from the device.
+
+use crate::error::{Error, Result};
+use burn::tensor::{ExecutionError, Tensor, TensorData, Transaction};
+use std::fmt;
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+/// Reads a tensor back.
+///
+/// # Errors
+/// If the device is lost.
+pub(crate) async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    values(tensor.into_data_async().await)
+}
+
+/// A tensor that is being read back while the device goes on with other work.
+pub struct Reading(Option<Pin<Box<dyn Future<Output = Result<Vec<f32>>>>>>);
+
+impl Reading {
+    /// Begins to read `tensor`; what is queued from now on does not delay it.
+    pub fn begin(tensor: Tensor<1>) -> Self {
+        // Not `into_data_async`: natively that copies when the values are looked at, behind all that was queued by then.
+        // A transaction queues its copy when it is first polled.
+        let mut reading = Box::pin(async {
+            let data = Transaction::default().register(tensor).execute_async().await;
+            values(data.map(|mut data| data.remove(0)))
+        });
+        Self(Some(match reading.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(values) => Box::pin(ready(values)),
+            Poll::Pending => reading,
+        }))
+    }
+
+    /// The values, once they are there.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub async fn finish(mut self) -> Result<Vec<f32>> {
+        let values = self.0.as_mut().expect("it is finished once").await;
+        self.0 = None;
+        values
+    }
+}
+
+/// The memory that is read into is used again, which must not be before it was filled.
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let reading = self.0.take();
+        #[cfg(not(target_family = "wasm"))]
+        drop(reading.map(pollster::block_on));
+        // Nobody can wait here in a browser, so that memory is never used again.
+        #[cfg(target_family = "wasm")]
+        std::mem::forget(reading);
+    }
+}
+
+impl fmt::Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reading").finish_non_exhaustive()
+    }
+}
+
+fn values(data: std::result::Result<TensorData, ExecutionError>) -> Result<Vec<f32>> {
+    let failed = |e: &dyn fmt::Debug| Error::Device(format!("reading from the device: {e:?}"));
+    data.map_err(|e| failed(&e))?.try_into_vec().map_err(|e| failed(&e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::gpu;
+    use burn::tensor::Device;
+
+    /// A reading has the values that were there when it began, read or dropped in whatever order.
+    #[test]
+    fn values_are_those_of_the_beginning() {
+        for device in [Device::flex(), gpu()] {
+            let mut tensor = Tensor::<1>::from_data([1.0, 2.0], &device);
+            let mut readings = Vec::new();
+            for _ in 0..6 {
+                readings.push(Reading::begin(tensor.clone()));
+                tensor = tensor * 2.0;
+            }
+            for at in [4, 1] {
+                drop(readings.remove(at));
+            }
+            let finished = readings.into_iter().map(|reading| pollster::block_on(reading.finish()).expect("values"));
+            assert_eq!(finished.collect::<Vec<_>>(), [1.0f32, 4.0, 8.0, 32.0].map(|factor| vec![factor, 2.0 * factor]));
+        }
+    }
+}
