@@ -1,5 +1,5 @@
 // Gradient of the block-diagonal product to its blocks: dd[i, b, c] = sum_t x[t, i*d_in + b] * g[t, i*d_out + c].
-// The sum over tokens is cut into `splits` stretches of fixed length; the caller adds them in order.
+// The sum over tokens is cut into `splits` stretches of fixed length; with SUM they are added in order.
 // Twin: src/kernels/block_matmul/twin.rs.
 
 struct Params {
@@ -13,6 +13,26 @@ struct Params {
     pad1: u32,
 }
 
+//#if SUM
+@group(0) @binding(0) var<storage, read_write> partials: array<f32>; // [splits, blocks, d_in, d_out]
+@group(0) @binding(1) var<storage, read_write> dd: array<f32>; // [blocks, d_in, d_out]
+@group(0) @binding(2) var<uniform> p: Params;
+
+// One invocation for each value.
+@compute @workgroup_size({{ WG_X }}, 1, 1)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let at = id.y * groups.x * {{ WG_X }}u + id.x;
+    let count = p.blocks * p.d_in * p.d_out;
+    if (at >= count) {
+        return;
+    }
+    var sum = partials[at];
+    for (var split = 1u; split < p.splits; split++) {
+        sum += partials[split * count + at];
+    }
+    dd[at] = sum;
+}
+//#else
 @group(0) @binding(0) var<storage, read_write> x: array<f32>; // [tokens, blocks * d_in]
 @group(0) @binding(1) var<storage, read_write> g: array<f32>; // [tokens, blocks * d_out]
 @group(0) @binding(2) var<storage, read_write> partials: array<f32>; // [splits, blocks, d_in, d_out]
@@ -133,4 +153,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) i
     store(split, block, b + 2u, c, sum2);
     store(split, block, b + 3u, c, sum3);
 }
+//#end
 //#end

@@ -22,7 +22,7 @@ pub use norms::{MatrixNorms, update_norms};
 pub(crate) use norms::{norm, product_norm};
 pub use slots::{Slot, slots};
 
-use crate::kernels::{self, block_matmul, merged_linear};
+use crate::kernels::{self, block_matmul, merged_linear, merged_linear_in_place};
 use crate::model::{Linear, Model, Projection};
 use burn::tensor::{Tensor, TensorData};
 use std::borrow::Cow;
@@ -45,6 +45,8 @@ pub enum AdapterWeights {
     Diablo(Tensor<3>),
     /// The same, and the weight holds their values already: they are here to be trained.
     Merged(Tensor<3>),
+    /// As [`AdapterWeights::Merged`], with the memory for their gradient instead of the values, which it is written to.
+    Place(Tensor<3>),
     /// Low-rank factors.
     Lora {
         /// `[rank, in]`.
@@ -65,6 +67,7 @@ impl LinearAdapter {
         };
         match &self.weights {
             AdapterWeights::Merged(blocks) => merged_linear(x, linear.weight.clone(), blocks.clone()),
+            AdapterWeights::Place(place) => merged_linear_in_place(x, linear.weight.clone(), place.clone()),
             // One block is the whole matrix: added to the weight it costs no second product.
             AdapterWeights::Diablo(blocks) if blocks.dims()[0] == 1 && self.dropout.is_none() => {
                 x.matmul(linear.weight.clone().transpose() + blocks.clone().squeeze_dim(0))
@@ -117,6 +120,16 @@ impl Adapters {
     pub fn merged(config: &AdapterConfig, slots: &[Slot], tensors: Vec<Tensor<1>>) -> Self {
         assert!(config.method.has_blocks(), "{} cannot be merged", config.method.name());
         Self::place(config, slots, tensors, None, AdapterWeights::Merged)
+    }
+
+    /// The same for training on a GPU with more than one block: `places`, in the order of [`slots`] and flat, are where the
+    /// gradients are written.
+    ///
+    /// # Panics
+    /// As [`Adapters::merged`].
+    pub fn with_places(config: &AdapterConfig, slots: &[Slot], places: Vec<Tensor<1>>) -> Self {
+        assert!(config.method.has_blocks(), "{} cannot be merged", config.method.name());
+        Self::place(config, slots, places, None, AdapterWeights::Place)
     }
 
     fn place(

@@ -50,6 +50,9 @@ pub trait BlockMatmul: Backend {
     fn block_matmul_dx(g: FloatTensor<Self>, d: FloatTensor<Self>) -> FloatTensor<Self>;
     /// Gradient to the blocks: `x_iᵀ·g_i`, `[n, di, do]`, summed over tokens in a fixed order.
     fn block_matmul_dd(x: FloatTensor<Self>, g: FloatTensor<Self>, n: usize) -> FloatTensor<Self>;
+    /// The same, on a GPU written where `place: [n, di, do]` lies, whoever else holds that memory; on the CPU `place` only
+    /// tells its shape.
+    fn block_matmul_dd_into(x: FloatTensor<Self>, g: FloatTensor<Self>, place: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 impl<B: BlockMatmul, C: CheckpointStrategy> BlockMatmul for Autodiff<B, C> {
@@ -98,6 +101,10 @@ impl<B: BlockMatmul, C: CheckpointStrategy> BlockMatmul for Autodiff<B, C> {
     fn block_matmul_dd(_: FloatTensor<Self>, _: FloatTensor<Self>, _: usize) -> FloatTensor<Self> {
         super::no_second_derivative("block_matmul")
     }
+
+    fn block_matmul_dd_into(_: FloatTensor<Self>, _: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
+        super::no_second_derivative("block_matmul")
+    }
 }
 
 impl BlockMatmul for Flex {
@@ -111,6 +118,10 @@ impl BlockMatmul for Flex {
 
     fn block_matmul_dd(x: FloatTensor<Self>, g: FloatTensor<Self>, n: usize) -> FloatTensor<Self> {
         twin::block_matmul_dd(x, g, n)
+    }
+
+    fn block_matmul_dd_into(x: FloatTensor<Self>, g: FloatTensor<Self>, place: FloatTensor<Self>) -> FloatTensor<Self> {
+        twin::block_matmul_dd(x, g, place.shape()[0])
     }
 }
 
@@ -184,6 +195,12 @@ pub(crate) fn gradient_shader(form: Form, d_in: u32, d_out: u32) -> Shader {
     Shader { name: "block_matmul_dd", text, form, constants: vec![("STAGED", STAGED_TOKENS)], workgroup }
 }
 
+/// `block_matmul_dd.wgsl` where it adds up the stretches of tokens; it needs no workgroup memory, so both forms are one.
+pub(crate) fn sum_shader(form: Form) -> Shader {
+    let text = include_str!("../../shaders/block_matmul_dd.wgsl");
+    Shader { name: "block_matmul_dd", text, form, constants: vec![("SUM", 1)], workgroup: [64, 1, 1] }
+}
+
 /// Runs `shader`, a variant of `block_matmul.wgsl`: `y (+)= x·diag(d)`, or with `transposed` `x·diag(d)ᵀ`.
 fn launch_product(shader: Shader, y: &CubeTensor, x: &CubeTensor, d: &CubeTensor, transposed: bool, accumulate: bool) {
     let [n, di, dd] = d.shape().dims::<3>();
@@ -224,9 +241,14 @@ impl BlockMatmul for CubeBackend {
     }
 
     fn block_matmul_dd(x: FloatTensor<Self>, g: FloatTensor<Self>, n: usize) -> FloatTensor<Self> {
+        let place = empty_like(&x, Shape::from([n, x.shape()[1] / n, g.shape()[1] / n]));
+        Self::block_matmul_dd_into(x, g, place)
+    }
+
+    fn block_matmul_dd_into(x: FloatTensor<Self>, g: FloatTensor<Self>, place: FloatTensor<Self>) -> FloatTensor<Self> {
+        assert!(place.is_contiguous(), "a place for gradients is one stretch of memory");
         let (x, g) = (contiguous(x), contiguous(g));
-        let ([tokens, d_in], [_, d_out]) = (x.shape().dims::<2>(), g.shape().dims::<2>());
-        let (di, dd) = (d_in / n, d_out / n);
+        let (tokens, [n, di, dd]) = (x.shape()[0], place.shape().dims::<3>());
         let shader = gradient_shader(Form::of(&x.client), di as u32, dd as u32);
         let [wx, wy, wz] = shader.workgroup;
         let tiles_of =
@@ -249,17 +271,19 @@ impl BlockMatmul for CubeBackend {
             pad0: 0,
             pad1: 0,
         };
-        let partial = empty_like(&x, Shape::from([splits as usize, n * di * dd]));
         let count = match shader.form {
             Form::Register => [tiles.div_ceil(wx), splits.div_ceil(wy), 1],
             Form::Workgroup => [tiles, splits / wz, 1],
         };
-        shader.launch(&x.client, count, &[&x, &g, &partial], params);
-        let sum = if splits == 1 {
-            partial
-        } else {
-            <Self as burn::backend::ops::FloatTensorOps<Self>>::float_sum_dim(partial, 0)
-        };
-        <Self as burn::backend::ops::FloatTensorOps<Self>>::float_reshape(sum, Shape::from([n, di, dd]))
+        if splits == 1 {
+            shader.launch(&x.client, count, &[&x, &g, &place], params);
+            return place;
+        }
+        let partials = empty_like(&x, Shape::from([splits as usize, n * di * dd]));
+        let sum = sum_shader(shader.form);
+        shader.launch(&x.client, count, &[&x, &g, &partials], params);
+        let count = sum.for_elements((n * di * dd) as u32);
+        sum.launch(&x.client, count, &[&partials, &place], params);
+        place
     }
 }

@@ -20,7 +20,8 @@ pub fn diagonal_blocks(weight: Tensor<2>, n: usize) -> Tensor<3> {
     let wanted: Vec<i32> = (0..d_out).map(|row| (row * n + row / dd) as i32).collect();
     let wanted: Tensor<1, Int> = Tensor::from_data(TensorData::new(wanted, [d_out]), &weight.device());
     let blocks = weight.reshape([d_out * n, di]).select(0, wanted); // [n * do, di]
-    blocks.reshape([n, dd, di]).swap_dims(1, 2)
+    // In one stretch of memory, or every merge would have to copy them there.
+    blocks.reshape([n, dd, di]).swap_dims(1, 2).reshape([n * di * dd]).reshape([n, di, dd])
 }
 
 /// `weight` with `original + update` in its diagonal blocks, or `original` alone without `with_update`; written in place

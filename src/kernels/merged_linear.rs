@@ -28,6 +28,20 @@ use burn::tensor::{Shape, Tensor};
 /// # Panics
 /// If the shapes do not fit together.
 pub fn merged_linear(x: Tensor<2>, weight: Tensor<2>, blocks: Tensor<3>) -> Tensor<2> {
+    layer(x, weight, blocks, false)
+}
+
+/// As [`merged_linear`]; on a GPU, where there is more than one block, the gradient to `blocks` is written over them,
+/// whoever else holds that memory, so that the gradients of many layers come to lie where a flat buffer wants them. Such
+/// blocks may stand in one layer only.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn merged_linear_in_place(x: Tensor<2>, weight: Tensor<2>, blocks: Tensor<3>) -> Tensor<2> {
+    layer(x, weight, blocks, true)
+}
+
+fn layer(x: Tensor<2>, weight: Tensor<2>, blocks: Tensor<3>, in_place: bool) -> Tensor<2> {
     let ([_, width], shape, [n, di, dd]) = (x.dims(), weight.dims(), blocks.dims());
     assert!(
         width == n * di && shape == [n * dd, n * di],
@@ -36,43 +50,63 @@ pub fn merged_linear(x: Tensor<2>, weight: Tensor<2>, blocks: Tensor<3>) -> Tens
         blocks.dims()
     );
     let (x, weight, blocks) = (x.into_dispatch(), weight.into_dispatch(), blocks.into_dispatch());
-    Tensor::from_dispatch(Dispatch::merged_linear(x, weight, blocks))
+    Tensor::from_dispatch(Dispatch::merged_linear(x, weight, blocks, in_place))
 }
 
 /// The layer, on primitives.
 #[backend_extension(Autodiff, Cube, Flex)]
 pub trait MergedLinear: Backend {
-    /// See [`merged_linear`].
-    fn merged_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, blocks: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`merged_linear`] and [`merged_linear_in_place`].
+    fn merged_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        blocks: FloatTensor<Self>,
+        in_place: bool,
+    ) -> FloatTensor<Self>;
 }
 
-/// Gradient to the blocks, `[n, di, do]`; one block is the whole matrix, and a dense product.
-fn blocks_gradient<B: Multiply + BlockMatmul>(x: FloatTensor<B>, g: FloatTensor<B>, n: usize) -> FloatTensor<B> {
-    if n > 1 {
-        return B::block_matmul_dd(x, g, n);
+/// Gradient to the blocks, `[n, di, do]`, over `place` where there is one; one block is the whole matrix, and a dense
+/// product.
+fn blocks_gradient<B: Multiply + BlockMatmul>(
+    x: FloatTensor<B>,
+    g: FloatTensor<B>,
+    n: usize,
+    place: Option<FloatTensor<B>>,
+) -> FloatTensor<B> {
+    match place {
+        _ if n == 1 => {
+            let shape = Shape::from([1, x.shape()[1], g.shape()[1]]);
+            <B as FloatTensorOps<B>>::float_reshape(B::multiply_as(x, g, Product::Columns), shape)
+        }
+        Some(place) => B::block_matmul_dd_into(x, g, place),
+        None => B::block_matmul_dd(x, g, n),
     }
-    let shape = Shape::from([1, x.shape()[1], g.shape()[1]]);
-    <B as FloatTensorOps<B>>::float_reshape(B::multiply_as(x, g, Product::Columns), shape)
 }
 
 impl<B: MergedLinear + Multiply + BlockMatmul, C: CheckpointStrategy> MergedLinear for Autodiff<B, C> {
-    fn merged_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, blocks: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn merged_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        blocks: FloatTensor<Self>,
+        in_place: bool,
+    ) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct MergedLinearBackward;
 
         impl<B: Multiply + BlockMatmul> Backward<B, 2> for MergedLinearBackward {
-            /// Weight and input, each kept only where the gradient that needs it is asked for; number of blocks.
-            type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>, usize);
+            /// Weight and input, each kept only where the gradient that needs it is asked for; number of blocks, and the
+            /// place for their gradient, if it has one.
+            type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>, usize, Option<FloatTensor<B>>);
 
             fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let [node_x, node_blocks] = ops.parents;
-                let (weight, x, n) = ops.state;
+                let (weight, x, n, place) = ops.state;
                 let g = grads.consume::<B>(&ops.node);
                 if let (Some(node), Some(weight)) = (node_x, weight) {
                     grads.register::<B>(node.id, B::multiply_as(g.clone(), weight, Product::Plain));
                 }
                 if let (Some(node), Some(x)) = (node_blocks, x) {
-                    grads.register::<B>(node.id, blocks_gradient::<B>(x, g, n));
+                    grads.register::<B>(node.id, blocks_gradient::<B>(x, g, n, place));
                 }
             }
         }
@@ -80,10 +114,11 @@ impl<B: MergedLinear + Multiply + BlockMatmul, C: CheckpointStrategy> MergedLine
         let n = blocks.primitive().shape()[0];
         let (x_tracked, blocks_tracked) = (x.is_tracked(), blocks.is_tracked());
         let weight = weight.into_primitive();
+        let place = in_place.then(|| blocks.primitive().clone());
         match MergedLinearBackward.prepare::<C>([x.node(), blocks.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let x = x.into_primitive();
-                let state = (x_tracked.then(|| weight.clone()), blocks_tracked.then(|| x.clone()), n);
+                let state = (x_tracked.then(|| weight.clone()), blocks_tracked.then(|| x.clone()), n, place);
                 prep.finish(state, B::multiply_as(x, weight, Product::Rows))
             }
             OpsKind::UnTracked(prep) => prep.finish(B::multiply_as(x.into_primitive(), weight, Product::Rows)),
@@ -92,13 +127,23 @@ impl<B: MergedLinear + Multiply + BlockMatmul, C: CheckpointStrategy> MergedLine
 }
 
 impl MergedLinear for Flex {
-    fn merged_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn merged_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: bool,
+    ) -> FloatTensor<Self> {
         Self::multiply_as(x, weight, Product::Rows)
     }
 }
 
 impl MergedLinear for CubeBackend {
-    fn merged_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn merged_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: bool,
+    ) -> FloatTensor<Self> {
         Self::multiply_as(x, weight, Product::Rows)
     }
 }

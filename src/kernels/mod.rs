@@ -32,7 +32,7 @@ pub use launch::Form;
 pub use linear_cross_entropy::linear_cross_entropy;
 pub use matmul::{linear, matmul, matmul_transposed};
 pub use merge_blocks::{diagonal_blocks, merge_blocks};
-pub use merged_linear::merged_linear;
+pub use merged_linear::{merged_linear, merged_linear_in_place};
 pub use rms_norm::rms_norm;
 pub use rotary::rotary;
 pub use step_guard::step_guard;

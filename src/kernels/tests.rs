@@ -27,6 +27,7 @@ fn variants() -> Vec<Shader> {
             variants.push(swiglu::shader(form, backward));
         }
         variants.extend(widths.map(|outer| block_matmul::product_shader(form, outer)));
+        variants.push(block_matmul::sum_shader(form));
         for d_in in widths {
             variants.extend(widths.map(|d_out| block_matmul::gradient_shader(form, d_in, d_out)));
         }

@@ -77,16 +77,33 @@ impl Parameters {
 
     /// Every slot as a flat tensor, without autodiff; views of the buffers where the device allows.
     pub fn tensors(&self) -> Vec<Tensor<1>> {
-        let slices = self.segments.iter().flat_map(|segment| {
-            let values = segment.values();
-            segment.ranges.iter().map(move |range| values.clone().slice([range.clone()]))
-        });
+        self.slices(self.segments.iter().map(Segment::values))
+    }
+
+    /// Every slot's part of `buffers`, one for each segment.
+    fn slices<'a>(&self, buffers: impl Iterator<Item = &'a Tensor<1>>) -> Vec<Tensor<1>> {
+        let slices = self
+            .segments
+            .iter()
+            .zip(buffers)
+            .flat_map(|(segment, buffer)| segment.ranges.iter().map(|range| buffer.clone().slice([range.clone()])));
         slices.collect()
     }
 
-    /// Every slot as the leaf of an autodiff graph.
-    pub fn leaves(&self) -> Vec<Tensor<1>> {
-        self.tensors().into_iter().map(|tensor| tensor.autodiff().require_grad()).collect()
+    /// Every slot as the leaf of an autodiff graph: its values, or its part of the `place` for the gradient.
+    pub fn leaves(&self, place: Option<&FlatGradient>) -> Vec<Tensor<1>> {
+        let tensors = place.map_or_else(|| self.tensors(), |place| self.slices(place.0.iter()));
+        tensors.into_iter().map(|tensor| tensor.autodiff().require_grad()).collect()
+    }
+
+    /// Where every slot's gradient can be written as it is made: a gradient of zeros. `None` where a slot fills its place
+    /// in part only, which cannot be bound as it lies.
+    pub fn place(&self) -> Option<FlatGradient> {
+        let zeros = |segment: &Segment| {
+            let is_bindable = segment.ranges.iter().all(|range| range.len().is_multiple_of(ALIGN));
+            is_bindable.then(|| Tensor::zeros([segment.length], &segment.values().device()))
+        };
+        self.segments.iter().map(zeros).collect::<Option<_>>().map(FlatGradient)
     }
 
     /// Gathers the gradients of `leaves`, which must be all that still holds the buffers; each is in one of `grads`.

@@ -15,8 +15,10 @@ pub(crate) async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> 
     values(tensor.into_data_async().await)
 }
 
+type Values = Pin<Box<dyn Future<Output = Result<Vec<f32>>>>>;
+
 /// A tensor that is being read back while the device goes on with other work.
-pub struct Reading(Option<Pin<Box<dyn Future<Output = Result<Vec<f32>>>>>>);
+pub struct Reading(Option<Values>);
 
 impl Reading {
     /// Begins to read `tensor`; what is queued from now on does not delay it.

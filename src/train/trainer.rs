@@ -292,6 +292,13 @@ impl Trainer {
         }
     }
 
+    /// Where the gradients of merged blocks are written as they are made, on a GPU; one block's is a dense product, which
+    /// cannot.
+    fn place(&self) -> Option<FlatGradient> {
+        let many_blocks = matches!(self.adapter.method, Method::Diablo { blocks } if blocks > 1);
+        if self.merged.is_some() && many_blocks && self.has_queue() { self.parameters.place() } else { None }
+    }
+
     /// Mean loss over the target tokens of `micro_batches`, `[1]`, and its gradient.
     fn loss_and_gradient(&mut self, micro_batches: &[Batch]) -> Result<(Tensor<1>, FlatGradient)> {
         self.show_update();
@@ -301,14 +308,18 @@ impl Trainer {
         for batch in micro_batches {
             // A micro-batch without targets adds nothing to the sum.
             let Some(targets) = Targets::new(&batch.labels, batch.rows, &device) else { continue };
-            let leaves = self.parameters.leaves();
+            let written = self.place();
+            let leaves = self.parameters.leaves(written.as_ref());
             let dropout = Dropout::new(self.adapter.dropout, self.config.seed, self.passes);
             self.passes += 1;
             let place = |tensors| match self.merged {
                 Some(_) => Adapters::merged(&self.adapter, self.parameters.slots(), tensors),
                 None => Adapters::new(&self.adapter, self.parameters.slots(), tensors, dropout),
             };
-            let adapters = place(leaves.clone());
+            let adapters = match &written {
+                Some(_) => Adapters::with_places(&self.adapter, self.parameters.slots(), leaves.clone()),
+                None => place(leaves.clone()),
+            };
             let tokens = Tokens::of_batch(batch, &device);
             let (loss, mut gradients) = if self.config.grad_checkpoint {
                 let plain = place(self.parameters.tensors());
@@ -321,7 +332,7 @@ impl Trainer {
                 (loss.inner(), vec![gradients])
             };
             drop(adapters);
-            let gradient = self.parameters.gather(leaves, &mut gradients);
+            let gradient = written.unwrap_or_else(|| self.parameters.gather(leaves, &mut gradients));
             sum = Some(match sum {
                 None => (loss, gradient),
                 Some((sum, gradients)) => (sum + loss, gradients.add(gradient)),

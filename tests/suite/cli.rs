@@ -287,3 +287,18 @@ fn ctrl_c_saves_and_exits_with_130() {
     assert_eq!(rest, ["log.jsonl", "run.toml"]);
     assert!(checkpoint.starts_with("checkpoint-"), "{kept:?}");
 }
+
+#[test]
+fn bench_counts_the_kernels_that_a_step_launches() {
+    let workspace = Workspace::new();
+    let flags = "bench --model model --methods frozen,diablo --blocks 8 --seq 20 --steps 1 --steps-only";
+    let launches = |device| -> Vec<Option<u64>> {
+        let rates = workspace.json(&format!("{flags} --device {device} --json"));
+        rates.iter().map(|rate| rate["launches_per_step"].as_u64()).collect()
+    };
+    let [Some(frozen), Some(diablo)] = launches("gpu:0")[..] else { panic!("two counts") };
+    assert!(0 < frozen && frozen < diablo, "{frozen} without an adapter, {diablo} with one");
+    assert_eq!(launches("cpu"), [None, None]);
+    let table = workspace.succeeds(&format!("{flags} --device gpu:0"));
+    assert!(table.contains("launches") && table.contains(&format!(" {diablo} ")), "{table}");
+}

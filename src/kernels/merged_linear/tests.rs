@@ -94,3 +94,37 @@ fn only_what_is_tracked_gets_a_gradient() {
     let mut grads = merged_linear(x.clone(), weight, frozen.clone()).sum().backward();
     assert!(x.grad_remove(&mut grads).is_some() && frozen.grad(&grads).is_none());
 }
+
+/// The gradient to blocks that lie within a larger buffer, and what that buffer holds then.
+fn within_a_buffer(device: &Device) {
+    // The second is summed over several stretches of tokens in both forms.
+    for (tokens, [n, di, dd]) in [(5, [4, 16, 16]), (700, [2, 8, 4]), (33, [3, 8, 24])] {
+        let (x, weight) = (on(device, 1, [tokens, n * di]), on(device, 2, [n * dd, n * di]));
+        let (g, count) = (on(device, 3, [tokens, n * dd]), n * di * dd);
+        let gradient = |layer: fn(Tensor<2>, Tensor<2>, Tensor<3>) -> Tensor<2>, blocks: Tensor<3>| {
+            let blocks = blocks.autodiff().require_grad();
+            let mut grads = (layer(x.clone(), weight.clone(), blocks.clone()) * g.clone()).sum().backward();
+            blocks.grad_remove(&mut grads).expect("a gradient").into_data()
+        };
+        let buffer = Tensor::<1>::ones([64 + count + 128], device);
+        let place = buffer.clone().narrow(0, 64, count).reshape([n, di, dd]);
+        let expected = gradient(merged_linear, place.clone());
+        assert_eq!(place.clone().into_data(), TensorData::ones::<f32, _>([n, di, dd]), "it leaves the blocks alone");
+        assert_eq!(gradient(merged_linear_in_place, place.clone()), expected);
+        let written = if *device == Device::flex() { TensorData::ones::<f32, _>([n, di, dd]) } else { expected };
+        assert_eq!(place.into_data(), written);
+        for (first, length) in [(0, 64), (64 + count, 128)] {
+            let beside = buffer.clone().narrow(0, first, length).into_data();
+            assert_eq!(beside, TensorData::ones::<f32, _>([length]), "what lies beside it");
+        }
+    }
+}
+
+#[test]
+fn gradients_are_written_where_they_belong() {
+    within_a_buffer(&Device::flex());
+    let device = gpu();
+    for form in Form::ALL {
+        with_form(form, || within_a_buffer(&device));
+    }
+}

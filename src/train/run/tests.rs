@@ -3,9 +3,10 @@
 use super::*;
 use crate::adapter::{AdapterConfig, Method};
 use crate::data::Example;
+use crate::kernels::Form;
 use crate::model::{Model, ModelConfig, Projection};
 use crate::random::Random;
-use crate::testing::{gpu, tiny_config};
+use crate::testing::{gpu, tiny_config, with_form};
 use crate::train::{Schedule, TrainConfig};
 use burn::tensor::{Device, Tensor};
 use pollster::block_on;
@@ -59,6 +60,8 @@ struct Watcher {
     saved: Vec<Snapshot>,
     /// Steps behind which another one might have been queued.
     heard: Vec<usize>,
+    /// What the steps took, as they told.
+    seconds: f64,
     /// After which step it has a wish, and which.
     wish: Option<(usize, Next)>,
 }
@@ -67,7 +70,10 @@ impl Observer for Watcher {
     fn event(&mut self, event: &TrainEvent) -> Result<()> {
         let mut event = event.clone();
         match &mut event {
-            TrainEvent::Step(report) => report.tokens_per_second = 0.0,
+            TrainEvent::Step(report) => {
+                self.seconds += report.tokens as f64 / report.tokens_per_second;
+                report.tokens_per_second = 0.0;
+            }
             TrainEvent::Done { seconds, .. } => *seconds = 0.0,
             _ => {}
         }
@@ -93,6 +99,13 @@ impl Observer for Watcher {
     }
 }
 
+/// With all kernels in the form that this machine's GPU takes, whatever other tests choose meanwhile.
+fn on_both_devices(test: impl Fn(&Device)) {
+    for device in [Device::flex(), gpu()] {
+        with_form(Form::Register, || test(&device));
+    }
+}
+
 /// Trains with steps queued `ahead` or not; the error that ended the run, if one did.
 fn train(
     trainer: &mut Trainer,
@@ -112,16 +125,19 @@ fn train(
 
 #[test]
 fn queued_ahead_or_not_it_is_the_same_run() {
-    for device in [Device::flex(), gpu()] {
+    on_both_devices(|device| {
         for dropout in [0.0, 0.2] {
             let run = |ahead| {
-                let (watcher, ended) = train(&mut trainer(&device, dropout, 11), None, ahead, None, None);
+                let start = Instant::now();
+                let (watcher, ended) = train(&mut trainer(device, dropout, 11), None, ahead, None, None);
                 ended.expect("a run to its end");
+                let whole = start.elapsed().as_secs_f64();
+                assert!(watcher.seconds > 0.0 && watcher.seconds < whole, "{} s of {whole} s", watcher.seconds);
                 watcher
             };
             let (ahead, waiting) = (run(true), run(false));
             assert_eq!(ahead.events, waiting.events);
-            assert_eq!(ahead.saved, waiting.saved);
+            assert!(ahead.saved == waiting.saved, "the checkpoints differ");
             let saved: Vec<_> = ahead.saved.iter().map(|snapshot| snapshot.progress.step).collect();
             assert_eq!(
                 saved,
@@ -132,54 +148,55 @@ fn queued_ahead_or_not_it_is_the_same_run() {
             assert_eq!(ahead.heard, [1, 2, 4, 7, 8]);
             assert!(waiting.heard.is_empty());
         }
-    }
+    });
 }
 
 #[test]
 fn a_wish_is_granted_with_nothing_queued() {
-    for device in [Device::flex(), gpu()] {
-        let whole = train(&mut trainer(&device, 0.2, 11), None, true, None, None).0;
+    on_both_devices(|device| {
+        let whole = train(&mut trainer(device, 0.2, 11), None, true, None, None).0;
         for at in [1, 4, 5, 7] {
-            let (stopped, ended) = train(&mut trainer(&device, 0.2, 11), None, true, Some((at, Next::Stop)), None);
+            let (stopped, ended) = train(&mut trainer(device, 0.2, 11), None, true, Some((at, Next::Stop)), None);
             assert!(matches!(ended, Err(Error::Interrupted)), "step {at}: {ended:?}");
             let last = stopped.saved.last().expect("a checkpoint");
             assert_eq!(last.progress.step, at, "the step it was asked for is the last one");
-            let (resumed, ended) = train(&mut trainer(&device, 0.2, 11), None, true, None, Some(last));
+            let (resumed, ended) = train(&mut trainer(device, 0.2, 11), None, true, None, Some(last));
             ended.expect("a run to its end");
-            assert_eq!(resumed.saved.last(), whole.saved.last(), "stopped after step {at}");
+            assert!(resumed.saved.last() == whole.saved.last(), "stopped after step {at}, it ends elsewhere");
         }
-        let saved = train(&mut trainer(&device, 0.2, 11), None, true, Some((7, Next::Save)), None).0;
+        let saved = train(&mut trainer(device, 0.2, 11), None, true, Some((7, Next::Save)), None).0;
         assert!(saved.saved.iter().any(|snapshot| snapshot.progress.step == 7));
-        assert_eq!(saved.saved.last(), whole.saved.last());
-    }
+        assert!(saved.saved.last() == whole.saved.last(), "saved in between, it ends elsewhere");
+    });
 }
 
 #[test]
 fn a_step_that_is_not_finite_leaves_the_state_before_it() {
-    for device in [Device::flex(), gpu()] {
+    on_both_devices(|device| {
         for dropout in [0.0, 0.2] {
             // Rows 0 and 1 are the first step's. Step 8, with step 9 queued behind it, which is sound in itself.
-            let mut trainer = self::trainer(&device, dropout, 15);
-            let (watcher, ended) = train(&mut trainer, Some(14), true, None, None);
+            let mut broken = trainer(device, dropout, 15);
+            let (watcher, ended) = train(&mut broken, Some(14), true, None, None);
             assert!(matches!(ended, Err(Error::NotFinite { step: 8, what: "loss" })), "{ended:?}");
             assert!(watcher.heard.contains(&8), "another step was queued behind it");
             assert_eq!(watcher.events.last(), Some(&TrainEvent::Diverged { step: 8 }));
             let last = watcher.saved.last().expect("a checkpoint");
 
-            let (whole, ended) = train(&mut self::trainer(&device, dropout, 7), Some(14), false, None, None);
+            let (whole, ended) = train(&mut trainer(device, dropout, 7), Some(14), false, None, None);
             ended.expect("seven good steps");
             let expected = whole.saved.last().expect("a checkpoint");
-            assert_eq!((&last.adapter, &last.moments), (&expected.adapter, &expected.moments));
+            assert!(last.adapter == expected.adapter, "the values are not those before the step");
+            assert!(last.moments == expected.moments, "the moments are not those before the step");
             let RunProgress { best, evaluated, evaluations_without_gain, .. } = last.progress;
             let expected = RunProgress { best, evaluated, evaluations_without_gain, ..expected.progress };
             assert_eq!(last.progress, expected, "all but the evaluation of the last step");
 
             // The trainer is as good as before it.
-            assert_eq!((trainer.steps_done(), trainer.passes()), (7, last.progress.passes));
+            assert_eq!((broken.steps_done(), broken.passes()), (7, last.progress.passes));
             let good = TrainRows::new(&rows(30, None), None).batch(&[0, 1]);
-            let report = block_on(trainer.step(&[good])).expect("a sound step");
+            let report = block_on(broken.step(&[good])).expect("a sound step");
             assert_eq!(report.step, 8);
-            assert_ne!(block_on(trainer.values()).expect("values"), last.adapter.values);
+            assert!(block_on(broken.values()).expect("values") != last.adapter.values, "it changed nothing");
         }
-    }
+    });
 }
