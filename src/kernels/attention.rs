@@ -77,6 +77,14 @@ pub trait Attention: Backend {
         v: FloatTensor<Self>,
         shape: AttentionShape,
     ) -> FloatTensor<Self>;
+    /// Queries, keys and values in the form in which they are best kept for the backward pass; both passes take them so,
+    /// too.
+    fn kept_attention_inputs(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        shape: AttentionShape,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
     /// Gradients to queries, keys and values from `g`, that of the result.
     fn causal_attention_backward(
         q: FloatTensor<Self>,
@@ -116,6 +124,7 @@ impl<B: Attention, C: CheckpointStrategy> Attention for Autodiff<B, C> {
         match AttentionBackward.prepare::<C>([q.node(), k.node(), v.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let (q, k, v) = (q.into_primitive(), k.into_primitive(), v.into_primitive());
+                let (q, k, v) = B::kept_attention_inputs(q, k, v, shape.clone());
                 let y = B::causal_attention(q.clone(), k.clone(), v.clone(), shape.clone());
                 prep.finish(([q, k, v], shape), y)
             }
@@ -123,6 +132,15 @@ impl<B: Attention, C: CheckpointStrategy> Attention for Autodiff<B, C> {
                 prep.finish(B::causal_attention(q.into_primitive(), k.into_primitive(), v.into_primitive(), shape))
             }
         }
+    }
+
+    fn kept_attention_inputs(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        _: AttentionShape,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        (q, k, v)
     }
 
     fn causal_attention_backward(
@@ -146,6 +164,15 @@ impl Attention for Flex {
         twin::attention(q, k, v, &shape)
     }
 
+    fn kept_attention_inputs(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        _: AttentionShape,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        (q, k, v)
+    }
+
     fn causal_attention_backward(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
@@ -165,6 +192,15 @@ impl Attention for CubeBackend {
         shape: AttentionShape,
     ) -> FloatTensor<Self> {
         blocks::attention::<Self>(q, k, v, &shape)
+    }
+
+    fn kept_attention_inputs(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        shape: AttentionShape,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        blocks::kept::<Self>(q, k, v, &shape)
     }
 
     fn causal_attention_backward(

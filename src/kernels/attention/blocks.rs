@@ -23,14 +23,28 @@ struct ByHead<'a, B: Backend> {
 }
 
 impl<'a, B: Multiply + CausalSoftmax> ByHead<'a, B> {
+    /// From tensors of two dimensions, or as [`kept`] makes them.
     fn new(q: FloatTensor<B>, k: FloatTensor<B>, v: FloatTensor<B>, shape: &'a AttentionShape) -> Self {
-        let (length, seen) = (q.shape()[0] / shape.rows, k.shape()[0] / shape.rows);
-        let of_keys = |x| {
-            let flat = Shape::from([shape.rows * shape.kv_heads, seen, shape.head_dim]);
-            B::float_reshape(by_head::<B>(x, [shape.rows, seen, shape.kv_heads, 1, shape.head_dim]), flat)
+        let AttentionShape { rows, heads, kv_heads, head_dim, .. } = *shape;
+        let is_kept = |x: &FloatTensor<B>| x.shape().num_dims() == 3;
+        let seen = if is_kept(&k) { k.shape()[1] } else { k.shape()[0] / rows };
+        let of_keys = |x| match is_kept(&x) {
+            true => x,
+            false => {
+                let flat = Shape::from([rows * kv_heads, seen, head_dim]);
+                B::float_reshape(by_head::<B>(x, [rows, seen, kv_heads, 1, head_dim]), flat)
+            }
         };
         let (k, v) = (of_keys(k), of_keys(v));
-        Self { q: Self::of_queries(q, length, shape), k, v, shape, length, seen }
+        let group = heads / kv_heads;
+        let (q, length) = if is_kept(&q) {
+            let length = q.shape()[1] / group;
+            (B::float_reshape(q, Shape::from([rows, kv_heads, group, length, head_dim])), length)
+        } else {
+            let length = q.shape()[0] / rows;
+            (Self::of_queries(q, length, shape), length)
+        };
+        Self { q, k, v, shape, length, seen }
     }
 
     fn of_queries(x: FloatTensor<B>, length: usize, shape: &AttentionShape) -> FloatTensor<B> {
@@ -113,6 +127,20 @@ fn slice<B: Backend>(x: &FloatTensor<B>, dim: usize, range: &Range<usize>, size:
 /// One tensor of the blocks' parts along `dim`.
 fn joined<B: Backend>(mut parts: Vec<FloatTensor<B>>, dim: usize) -> FloatTensor<B> {
     if parts.len() == 1 { parts.remove(0) } else { B::float_cat(parts, dim) }
+}
+
+/// What attention keeps for its backward pass: keys and values by head, `[rows * kv_heads, seen, head_dim]`, which spares
+/// it turning them once more; queries likewise, unless they are cut into blocks, which copies them anyway.
+pub(super) fn kept<B: Multiply + CausalSoftmax>(
+    q: FloatTensor<B>,
+    k: FloatTensor<B>,
+    v: FloatTensor<B>,
+    shape: &AttentionShape,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let inputs = ByHead::<B>::new(q.clone(), k, v, shape);
+    let all = 0..inputs.length;
+    let q = if inputs.blocks().count() == 1 { inputs.queries(&inputs.q, &all) } else { q };
+    (q, inputs.k, inputs.v)
 }
 
 pub(super) fn attention<B: Multiply + CausalSoftmax>(
