@@ -22,10 +22,17 @@ struct Params {
     pad1: f32,
 }
 
-@group(0) @binding(0) var<storage, read_write> parameter: array<f32>;
-@group(0) @binding(1) var<storage, read_write> moment1: array<f32>;
-@group(0) @binding(2) var<storage, read_write> moment2: array<f32>;
-@group(0) @binding(3) var<storage, read_write> gradient: array<f32>;
+// Four at a time where the buffers' length allows.
+//#if VECTORS
+alias Value = vec4<f32>;
+//#else
+alias Value = f32;
+//#end
+
+@group(0) @binding(0) var<storage, read_write> parameter: array<Value>;
+@group(0) @binding(1) var<storage, read_write> moment1: array<Value>;
+@group(0) @binding(2) var<storage, read_write> moment2: array<Value>;
+@group(0) @binding(3) var<storage, read_write> gradient: array<Value>;
 @group(0) @binding(4) var<storage, read_write> grad_norm: array<f32>; // the first of its values
 @group(0) @binding(5) var<uniform> p: Params;
 
@@ -34,7 +41,7 @@ fn is_finite(value: f32) -> bool {
     return (bitcast<u32>(value) & 0x7f800000u) != 0x7f800000u;
 }
 
-// One invocation for each element.
+// One invocation for each value.
 @compute @workgroup_size({{ WG_X }}, 1, 1)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let at = id.y * groups.x * {{ WG_X }}u + id.x;
@@ -47,7 +54,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         clip = min(1.0, p.max_grad_norm / (norm + 1e-6));
     }
     let g = gradient[at] * clip;
-    let m = moment1[at] + p.one_minus_beta1 * (g - moment1[at]);
+    let before = moment1[at];
+    let m = before + p.one_minus_beta1 * (g - before);
     let v = p.beta2 * moment2[at] + p.one_minus_beta2 * g * g;
     moment1[at] = m;
     moment2[at] = v;

@@ -33,8 +33,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     dd[at] = sum;
 }
 //#else
+//#if VECTORS
+@group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>; // [tokens, blocks * d_in / 4]
+@group(0) @binding(1) var<storage, read_write> g: array<vec4<f32>>; // [tokens, blocks * d_out / 4]
+//#else
 @group(0) @binding(0) var<storage, read_write> x: array<f32>; // [tokens, blocks * d_in]
 @group(0) @binding(1) var<storage, read_write> g: array<f32>; // [tokens, blocks * d_out]
+//#end
 @group(0) @binding(2) var<storage, read_write> partials: array<f32>; // [splits, blocks, d_in, d_out]
 @group(0) @binding(3) var<uniform> p: Params;
 
@@ -51,39 +56,97 @@ fn store(split: u32, block: u32, b: u32, c: u32, sums: vec4<f32>) {
 }
 
 //#if register
-// One invocation for each 4 x 4 tile of one block and one split.
+// Four values of a block's row of x, and of g, from the `quad`-th four on. Those past the end are a neighbour's, and what
+// comes of them is not stored.
+fn x_four(row: u32, quad: u32) -> vec4<f32> {
+    //#if VECTORS
+    return x[row * p.d_in / 4u + min(quad, p.d_in / 4u - 1u)];
+    //#else
+    let at = row * p.d_in + min(quad * 4u + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.d_in - 1u));
+    return vec4<f32>(x[at.x], x[at.y], x[at.z], x[at.w]);
+    //#end
+}
+
+fn g_four(row: u32, quad: u32) -> vec4<f32> {
+    //#if VECTORS
+    return g[row * p.d_out / 4u + min(quad, p.d_out / 4u - 1u)];
+    //#else
+    let at = row * p.d_out + min(quad * 4u + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.d_out - 1u));
+    return vec4<f32>(g[at.x], g[at.y], g[at.z], g[at.w]);
+    //#end
+}
+
+fn outer(column: vec4<f32>, row: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(row * column.x, row * column.y, row * column.z, row * column.w);
+}
+
+fn store_four(split: u32, block: u32, b: u32, c: u32, sums: mat4x4<f32>) {
+    store(split, block, b, c, sums[0]);
+    store(split, block, b + 1u, c, sums[1]);
+    store(split, block, b + 2u, c, sums[2]);
+    store(split, block, b + 3u, c, sums[3]);
+}
+
+// One invocation for each tile of one block and one split: TALL x WIDE matrices of 4 x 4, up to three below each other and
+// two side by side. A processor that poses as a GPU pays for loads, and a wide tile has fewer of them for a product.
 @compute @workgroup_size({{ WG_X }}, {{ WG_Y }}, 1)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let across = (p.d_out + 3u) / 4u;
-    let down = (p.d_in + 3u) / 4u;
+    let across = (p.d_out + {{ WIDE }}u * 4u - 1u) / ({{ WIDE }}u * 4u);
+    let down = (p.d_in + {{ TALL }}u * 4u - 1u) / ({{ TALL }}u * 4u);
     let block = id.x / (across * down);
-    let b = ((id.x / across) % down) * 4u;
-    let c = (id.x % across) * 4u;
+    let b = (id.x / across) % down * {{ TALL }}u;
+    let c = id.x % across * {{ WIDE }}u;
     let split = id.y;
     if (block >= p.blocks || split >= p.splits) {
         return;
     }
-    // Indices past the end read a neighbour's value instead and are not stored.
-    let rows = min(vec4<u32>(b, b + 1u, b + 2u, b + 3u), vec4<u32>(p.d_in - 1u)) + block * p.d_in;
-    let columns = min(vec4<u32>(c, c + 1u, c + 2u, c + 3u), vec4<u32>(p.d_out - 1u)) + block * p.d_out;
-    var sum0 = vec4<f32>(0.0);
-    var sum1 = vec4<f32>(0.0);
-    var sum2 = vec4<f32>(0.0);
-    var sum3 = vec4<f32>(0.0);
+    var sum00 = mat4x4<f32>();
+    var sum01 = mat4x4<f32>();
+    var sum10 = mat4x4<f32>();
+    var sum11 = mat4x4<f32>();
+    var sum20 = mat4x4<f32>();
+    var sum21 = mat4x4<f32>();
     let end = min((split + 1u) * p.tokens_per_split, p.tokens);
     for (var t = split * p.tokens_per_split; t < end; t++) {
-        let gt = t * p.blocks * p.d_out;
-        let xt = t * p.blocks * p.d_in;
-        let w = vec4<f32>(g[gt + columns.x], g[gt + columns.y], g[gt + columns.z], g[gt + columns.w]);
-        sum0 += x[xt + rows.x] * w;
-        sum1 += x[xt + rows.y] * w;
-        sum2 += x[xt + rows.z] * w;
-        sum3 += x[xt + rows.w] * w;
+        let row = t * p.blocks + block;
+        let g0 = g_four(row, c);
+        let x0 = x_four(row, b);
+        sum00 += outer(x0, g0);
+        //#if WIDE2
+        let g1 = g_four(row, c + 1u);
+        sum01 += outer(x0, g1);
+        //#end
+        //#if TALL2
+        let x1 = x_four(row, b + 1u);
+        sum10 += outer(x1, g0);
+        //#if WIDE2
+        sum11 += outer(x1, g1);
+        //#end
+        //#end
+        //#if TALL3
+        let x2 = x_four(row, b + 2u);
+        sum20 += outer(x2, g0);
+        //#if WIDE2
+        sum21 += outer(x2, g1);
+        //#end
+        //#end
     }
-    store(split, block, b, c, sum0);
-    store(split, block, b + 1u, c, sum1);
-    store(split, block, b + 2u, c, sum2);
-    store(split, block, b + 3u, c, sum3);
+    store_four(split, block, b * 4u, c * 4u, sum00);
+    //#if WIDE2
+    store_four(split, block, b * 4u, c * 4u + 4u, sum01);
+    //#end
+    //#if TALL2
+    store_four(split, block, b * 4u + 4u, c * 4u, sum10);
+    //#if WIDE2
+    store_four(split, block, b * 4u + 4u, c * 4u + 4u, sum11);
+    //#end
+    //#end
+    //#if TALL3
+    store_four(split, block, b * 4u + 8u, c * 4u, sum20);
+    //#if WIDE2
+    store_four(split, block, b * 4u + 8u, c * 4u + 4u, sum21);
+    //#end
+    //#end
 }
 //#else
 const STAGED: u32 = {{ STAGED }}u;

@@ -152,9 +152,10 @@ vectorised! {
 }
 
 /// `adamw.wgsl`; it needs no workgroup memory, so both forms are one.
-pub(crate) fn shader(form: Form) -> Shader {
+/// `vectors`: four values at a time.
+pub(crate) fn shader(form: Form, vectors: bool) -> Shader {
     let text = include_str!("../../shaders/adamw.wgsl");
-    Shader { name: "adamw", text, form, constants: vec![], workgroup: [256, 1, 1] }
+    Shader { name: "adamw", text, form, constants: vec![("VECTORS", u32::from(vectors))], workgroup: [64, 1, 1] }
 }
 
 impl AdamW for CubeBackend {
@@ -169,7 +170,9 @@ impl AdamW for CubeBackend {
         let [p, m, v] = [parameter, moment1, moment2].map(launch::owned);
         let (g, norm) = (contiguous(gradient), contiguous(grad_norm));
         let length = p.shape()[0];
-        let shader = shader(Form::of(&p.client));
+        let vectors = length.is_multiple_of(4);
+        let length = if vectors { length / 4 } else { length };
+        let shader = shader(Form::of(&p.client), vectors);
         let count = shader.for_elements(length as u32);
         shader.launch(&p.client, count, &[&p, &m, &v, &g, &norm], Params::new(length, step));
         (p, m, v)

@@ -181,8 +181,9 @@ pub(crate) fn product_shader(form: Form, outer: u32) -> Shader {
 /// `block_matmul_dd.wgsl` for blocks of `d_in × d_out`.
 pub(crate) fn gradient_shader(form: Form, d_in: u32, d_out: u32) -> Shader {
     const STAGED_TOKENS: u32 = 16;
+    let [tall, wide] = register_tile(d_in, d_out);
     let workgroup = match form {
-        Form::Register => [8, 8, 1],
+        Form::Register => [16, 1, 1],
         Form::Workgroup => {
             let (x, y) = (d_out.div_ceil(TILE).min(16), d_in.div_ceil(TILE).min(16));
             // Small blocks leave a workgroup nearly empty: let it sum several stretches of tokens side by side.
@@ -192,7 +193,28 @@ pub(crate) fn gradient_shader(form: Form, d_in: u32, d_out: u32) -> Shader {
         }
     };
     let text = include_str!("../../shaders/block_matmul_dd.wgsl");
-    Shader { name: "block_matmul_dd", text, form, constants: vec![("STAGED", STAGED_TOKENS)], workgroup }
+    let constants = match form {
+        Form::Workgroup => vec![("STAGED", STAGED_TOKENS)],
+        Form::Register => vec![
+            ("TALL", tall),
+            ("TALL2", u32::from(tall >= 2)),
+            ("TALL3", u32::from(tall == 3)),
+            ("WIDE", wide),
+            ("WIDE2", u32::from(wide == 2)),
+            ("VECTORS", u32::from(d_in.is_multiple_of(4) && d_out.is_multiple_of(4))),
+        ],
+    };
+    Shader { name: "block_matmul_dd", text, form, constants, workgroup }
+}
+
+/// Rows and columns of the tile that an invocation of the register form has of a block's gradient, in fours.
+fn register_tile(d_in: u32, d_out: u32) -> [u32; 2] {
+    // The largest that leaves less than a fifth of itself empty.
+    let fits = |size: u32, most: u32| {
+        let fours = size.div_ceil(4);
+        (1..=most).rev().find(|tile| 4 * fours.next_multiple_of(*tile) <= 5 * fours).unwrap_or(1)
+    };
+    [fits(d_in, 3), fits(d_out, 2)]
 }
 
 /// `block_matmul_dd.wgsl` where it adds up the stretches of tokens; it needs no workgroup memory, so both forms are one.
@@ -255,7 +277,10 @@ impl BlockMatmul for CubeBackend {
             |tile_x: u32, tile_y: u32| n as u32 * (dd as u32).div_ceil(tile_x) * (di as u32).div_ceil(tile_y);
         // Split the sum over tokens until there is work for the whole device; the splits are then added in order.
         let (enough, tiles) = match shader.form {
-            Form::Register => (256, tiles_of(TILE, TILE)),
+            Form::Register => {
+                let [tall, wide] = register_tile(di as u32, dd as u32);
+                (256, tiles_of(wide * TILE, tall * TILE))
+            }
             Form::Workgroup => (1024, tiles_of(TILE * wx, TILE * wy)),
         };
         let wanted = (enough / tiles.max(1)).clamp(1, (tokens as u32).div_ceil(64 * wz)) * wz;

@@ -10,11 +10,12 @@ use std::path::Path;
 
 /// Every variant of every shader that a launch can ask for, or at least one of each form and tile.
 fn variants() -> Vec<Shader> {
-    let widths = [1, 3, 9, 16, 64, 100];
+    let widths = [1, 3, 9, 12, 16, 64, 100];
     let mut variants = Vec::new();
     variants.extend([true, false].map(matmul::shader));
     for form in Form::ALL {
-        variants.extend([adamw::shader(form), global_norm::shader(form), merge_blocks::shader(form)]);
+        variants.extend([true, false].map(|vectors| adamw::shader(form, vectors)));
+        variants.extend([global_norm::shader(form), merge_blocks::shader(form)]);
         variants.extend([rotary::shader(form), step_guard::shader(form)]);
         let parts: &[_] = match form {
             Form::Register => &[Some("PARTIAL"), Some("NORM"), Some("GRADIENT")],
@@ -102,7 +103,7 @@ fn uniform_blocks_are_the_same_in_rust_and_wgsl() {
         (merge_blocks::shader(Form::Register), fields!(merge_blocks::Params: blocks, d_in, d_out, with_update)),
         (global_norm::shader(Form::Register), fields!(global_norm::Params: length, stretch, square, root)),
         (
-            adamw::shader(Form::Register),
+            adamw::shader(Form::Register, true),
             fields!(adamw::Params: length, learning_rate, beta2, one_minus_beta1, one_minus_beta2, epsilon, keep,
                 correction1, correction2_sqrt, max_grad_norm, pad0, pad1),
         ),

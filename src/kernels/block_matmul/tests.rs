@@ -38,7 +38,7 @@ impl Case {
 
     /// All sizes that the issue asks for; wide products only where they add something.
     fn all() -> impl Iterator<Item = Self> {
-        const WIDTHS: [usize; 6] = [1, 3, 9, 16, 64, 100];
+        const WIDTHS: [usize; 7] = [1, 3, 9, 12, 16, 64, 100];
         [1, 7, 64, 257].into_iter().flat_map(|t| {
             [1, 2, 3, 64].into_iter().flat_map(move |n| {
                 WIDTHS.into_iter().flat_map(move |di| WIDTHS.into_iter().map(move |dd| Self::new(t, n, di, dd)))
