@@ -158,24 +158,43 @@ pub(crate) struct GradientParams {
     pub pad1: u32,
 }
 
-/// Side of the square tile an invocation keeps in registers, in both forms and both shaders.
+/// Side of the square tile an invocation keeps in registers in the workgroup form, and of those that make up the tile of
+/// the register form.
 const TILE: u32 = 4;
+/// How many of them lie side by side in the register form of `block_matmul.wgsl`, at most; two lie below each other.
+const MOST_WIDE: u32 = 3;
 
-/// `block_matmul.wgsl` for an output `outer` wide.
-pub(crate) fn product_shader(form: Form, outer: u32) -> Shader {
-    let (workgroup, depth) = match form {
-        Form::Register => ([8, 8, 1], 0),
+/// `block_matmul.wgsl` for blocks of `inner` terms of `outer` sums, or those of their transpose.
+pub(crate) fn product_shader(form: Form, inner: u32, outer: u32, transposed: bool) -> Shader {
+    let text = include_str!("../../shaders/block_matmul.wgsl");
+    let shader = |workgroup, constants| Shader { name: "block_matmul", text, form, constants, workgroup };
+    match form {
+        Form::Register => {
+            let wide = tile_of(outer, MOST_WIDE);
+            let constants = vec![
+                ("VECTORS", u32::from(inner.is_multiple_of(4) && outer.is_multiple_of(4))),
+                ("TRANSPOSED", u32::from(transposed)),
+                ("WIDE", wide),
+                ("WIDE2", u32::from(wide >= 2)),
+                ("WIDE3", u32::from(wide == 3)),
+            ];
+            shader([16, 1, 1], constants)
+        }
         Form::Workgroup => {
             let x = outer.div_ceil(TILE).min(16);
             let threads = if x >= 8 { 256 } else { 128 };
             let y = (threads / x).min(64);
             // Two staged tiles, in 16 KiB.
             let depth = if (x + y) * TILE * 16 <= 4096 { 16 } else { 8 };
-            ([x, y, 1], depth)
+            shader([x, y, 1], vec![("DEPTH", depth)])
         }
-    };
-    let text = include_str!("../../shaders/block_matmul.wgsl");
-    Shader { name: "block_matmul", text, form, constants: vec![("DEPTH", depth)], workgroup }
+    }
+}
+
+/// How many fours of `size` make a register tile, `most` at most: the most that leave less than a fifth of it empty.
+fn tile_of(size: u32, most: u32) -> u32 {
+    let fours = size.div_ceil(TILE);
+    (1..=most).rev().find(|tile| 4 * fours.next_multiple_of(*tile) <= 5 * fours).unwrap_or(1)
 }
 
 /// `block_matmul_dd.wgsl` for blocks of `d_in × d_out`.
@@ -209,12 +228,7 @@ pub(crate) fn gradient_shader(form: Form, d_in: u32, d_out: u32) -> Shader {
 
 /// Rows and columns of the tile that an invocation of the register form has of a block's gradient, in fours.
 fn register_tile(d_in: u32, d_out: u32) -> [u32; 2] {
-    // The largest that leaves less than a fifth of itself empty.
-    let fits = |size: u32, most: u32| {
-        let fours = size.div_ceil(4);
-        (1..=most).rev().find(|tile| 4 * fours.next_multiple_of(*tile) <= 5 * fours).unwrap_or(1)
-    };
-    [fits(d_in, 3), fits(d_out, 2)]
+    [tile_of(d_in, 3), tile_of(d_out, 2)]
 }
 
 /// `block_matmul_dd.wgsl` where it adds up the stretches of tokens; it needs no workgroup memory, so both forms are one.
@@ -239,26 +253,31 @@ fn launch_product(shader: Shader, y: &CubeTensor, x: &CubeTensor, d: &CubeTensor
         pad: 0,
     };
     let [wx, wy, _] = shader.workgroup;
-    let across = match shader.form {
-        Form::Register => (params.blocks * params.outer.div_ceil(TILE)).div_ceil(wx),
-        Form::Workgroup => params.blocks * params.outer.div_ceil(TILE * wx),
+    let (across, rows) = match shader.form {
+        Form::Register => {
+            let columns = TILE * tile_of(params.outer, MOST_WIDE);
+            ((params.blocks * params.outer.div_ceil(columns)).div_ceil(wx), 2 * TILE)
+        }
+        Form::Workgroup => (params.blocks * params.outer.div_ceil(TILE * wx), TILE),
     };
-    shader.launch(&y.client, [across, params.tokens.div_ceil(TILE * wy), 1], &[x, d, y], params);
+    shader.launch(&y.client, [across, params.tokens.div_ceil(rows * wy), 1], &[x, d, y], params);
 }
 
 impl BlockMatmul for CubeBackend {
     fn block_matmul(y: FloatTensor<Self>, x: FloatTensor<Self>, d: FloatTensor<Self>) -> FloatTensor<Self> {
         let (y, x, d) = (owned(y), contiguous(x), contiguous(d));
-        let shader = product_shader(Form::of(&y.client), d.shape()[2] as u32);
+        let [_, di, dd] = d.shape().dims::<3>();
+        let shader = product_shader(Form::of(&y.client), di as u32, dd as u32, false);
         launch_product(shader, &y, &x, &d, false, true);
         y
     }
 
     fn block_matmul_dx(g: FloatTensor<Self>, d: FloatTensor<Self>) -> FloatTensor<Self> {
         let (g, d) = (contiguous(g), contiguous(d));
-        let [n, di, _] = d.shape().dims::<3>();
+        let [n, di, dd] = d.shape().dims::<3>();
         let dx = empty_like(&g, Shape::from([g.shape()[0], n * di]));
-        launch_product(product_shader(Form::of(&g.client), di as u32), &dx, &g, &d, true, false);
+        let shader = product_shader(Form::of(&g.client), dd as u32, di as u32, true);
+        launch_product(shader, &dx, &g, &d, true, false);
         dx
     }
 

@@ -27,7 +27,11 @@ fn variants() -> Vec<Shader> {
             variants.push(rms_norm::shader(form, backward));
             variants.push(swiglu::shader(form, backward));
         }
-        variants.extend(widths.map(|outer| block_matmul::product_shader(form, outer)));
+        for inner in widths {
+            for transposed in [true, false] {
+                variants.extend(widths.map(|outer| block_matmul::product_shader(form, inner, outer, transposed)));
+            }
+        }
         variants.push(block_matmul::sum_shader(form));
         for d_in in widths {
             variants.extend(widths.map(|d_out| block_matmul::gradient_shader(form, d_in, d_out)));
@@ -76,7 +80,7 @@ fn uniform_blocks_are_the_same_in_rust_and_wgsl() {
     }
     let rust = [
         (
-            block_matmul::product_shader(Form::Register, 4),
+            block_matmul::product_shader(Form::Register, 4, 4, false),
             fields!(block_matmul::ProductParams: tokens, blocks, inner, outer, inner_stride, outer_stride, accumulate, pad),
         ),
         (

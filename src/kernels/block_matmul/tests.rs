@@ -214,10 +214,10 @@ fn a_wrong_shader_is_caught() {
     let (y, x, d, _) = case.tensors(&device);
     for form in Form::ALL {
         for (text, wrong) in [("", false), ("x_scale", true)] {
-            let mut shader = product_shader(form, case.dd as u32);
+            let mut shader = product_shader(form, case.di as u32, case.dd as u32, false);
             if wrong {
                 shader.name = text;
-                let sabotaged = shader.text.replace("+= sums[j]", "+= sums[j] * 1.001");
+                let sabotaged = shader.text.replace("+= sums", "+= 1.001 * sums");
                 assert_ne!(sabotaged, shader.text);
                 shader.text = Box::leak(sabotaged.into_boxed_str());
             }
