@@ -22,8 +22,8 @@ pub use norms::{MatrixNorms, update_norms};
 pub(crate) use norms::{norm, product_norm};
 pub use slots::{Slot, slots};
 
-use crate::kernels::{self, block_matmul, merged_linear, merged_linear_in_place};
-use crate::model::{Linear, Model, Projection};
+use crate::kernels::{self, block_matmul, merged_linear, merged_linear_in_place, stored_linear};
+use crate::model::{Linear, Model, Projection, Weight};
 use burn::tensor::{Tensor, TensorData};
 use std::borrow::Cow;
 
@@ -43,7 +43,8 @@ pub struct LinearAdapter {
 pub enum AdapterWeights {
     /// Diagonal blocks, `[n, in / n, out / n]`.
     Diablo(Tensor<3>),
-    /// The same, and the weight holds their values already: they are here to be trained.
+    /// The same. A weight in f32 holds their values already, and they are here to be trained; a stored one is made with
+    /// them each time.
     Merged(Tensor<3>),
     /// As [`AdapterWeights::Merged`], with the memory for their gradient instead of the values, which it is written to.
     Place(Tensor<3>),
@@ -66,18 +67,32 @@ impl LinearAdapter {
             Some(dropout) => dropout.apply(x),
         };
         match &self.weights {
-            AdapterWeights::Merged(blocks) => merged_linear(x, linear.weight.clone(), blocks.clone()),
-            AdapterWeights::Place(place) => merged_linear_in_place(x, linear.weight.clone(), place.clone()),
-            // One block is the whole matrix: added to the weight it costs no second product.
-            AdapterWeights::Diablo(blocks) if blocks.dims()[0] == 1 && self.dropout.is_none() => {
-                x.matmul(linear.weight.clone().transpose() + blocks.clone().squeeze_dim(0))
+            AdapterWeights::Merged(blocks) => merged(linear, x, blocks),
+            AdapterWeights::Place(place) => {
+                let weight =
+                    linear.weight.dense().expect("only a weight that holds its blocks does without their values");
+                merged_linear_in_place(x, weight.clone(), place.clone())
             }
+            // One block is the whole matrix: added to the weight it costs no second product.
+            AdapterWeights::Diablo(blocks) if blocks.dims()[0] == 1 && self.dropout.is_none() => match &linear.weight {
+                Weight::Dense(weight) => x.matmul(weight.clone().transpose() + blocks.clone().squeeze_dim(0)),
+                Weight::Stored(weight) => stored_linear(x, weight, Some(blocks.clone())),
+            },
             AdapterWeights::Diablo(blocks) => block_matmul(linear.base(x.clone()), dropped(x), blocks.clone()),
             AdapterWeights::Lora { a, b, scale } => {
                 let update = kernels::linear(kernels::linear(dropped(x.clone()), a.clone()), b.clone());
                 linear.base(x) + if *scale == 1.0 { update } else { update * *scale }
             }
         }
+    }
+}
+
+/// `x·(W + diag(blocks))ᵀ`, where a weight in f32 holds the blocks already; to one that is stored they are added while it
+/// becomes f32.
+fn merged(linear: &Linear, x: Tensor<2>, blocks: &Tensor<3>) -> Tensor<2> {
+    match &linear.weight {
+        Weight::Dense(weight) => merged_linear(x, weight.clone(), blocks.clone()),
+        Weight::Stored(weight) => stored_linear(x, weight, Some(blocks.clone())),
     }
 }
 
@@ -113,7 +128,8 @@ impl Adapters {
         Self::place(config, slots, tensors, dropout, AdapterWeights::Diablo)
     }
 
-    /// Adapters whose values the model's weights hold already ([`AdapterWeights::Merged`]); otherwise as [`Adapters::new`].
+    /// Adapters that lie in the model's weights ([`AdapterWeights::Merged`]): those in f32 hold their values already.
+    /// Otherwise as [`Adapters::new`].
     ///
     /// # Panics
     /// If a tensor does not have its slot's size, or the method has no blocks.

@@ -68,7 +68,11 @@ impl Args {
         let out = Output { json };
         // Steps first: the ceiling's buffers would count into their peak memory.
         if !subjects.is_empty() {
-            let model = opened.load(&device).await?;
+            let holding = self.device.holding(&opened, &device)?;
+            if !json {
+                output::note(&format!("base held {}", opened.held(&holding)));
+            }
+            let model = opened.load(&device, &holding).await?;
             let setup = StepSetup {
                 batch_size: self.batch_size,
                 sequence: self.seq,

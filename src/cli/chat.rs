@@ -40,7 +40,7 @@ impl Args {
         opened.codec.encode_chat(&[Message::new("user", "")])?;
         let stored = self.adapter.load(&opened.source.config)?;
         let device = self.device.select(json).await?;
-        let model = opened.load(&device).await?;
+        let model = opened.load(&device, &self.device.holding(&opened, &device)?).await?;
         let adapters = stored.map(|stored| Adapters::of(stored, &model));
         let (tokenizer, max_tokens) = (&opened.codec.tokenizer, self.answer.max_tokens);
         let mut chat = Chat {

@@ -7,10 +7,13 @@ use crate::demo::{self, Set};
 use crate::device::{self, SelectedDevice};
 use crate::error::{Error, Result};
 use crate::model::{Model, ModelConfig};
-use crate::source::Source;
 use crate::source::hub::HubName;
+use crate::source::{BaseDtype, HeldDtype, Holding, Source};
 use crate::text::Codec;
 use crate::train::TrainConfig;
+use crate::write;
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use std::path::{Path, PathBuf};
 
 /// How the names of the bundled data sets begin.
@@ -57,6 +60,10 @@ pub struct DeviceArgs {
     /// Where to compute: auto, cpu, gpu or gpu:N (see diablo devices)
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
+    /// How the base's matrices are held there: f32 (fastest), f16, or as they are in the file (GGUF's Q8_0, Q4_0, Q4_1,
+    /// Q4_K, Q6_K; f16, bf16); auto: f32 where that fits half of the free memory
+    #[arg(long, value_enum, value_name = "DTYPE", default_value_t = BaseDtype::Auto)]
+    base_dtype: BaseDtype,
 }
 
 impl ModelArgs {
@@ -149,6 +156,11 @@ impl AdapterArgs {
 }
 
 impl DeviceArgs {
+    /// How the base is to be held on `device`.
+    pub fn holding(&self, model: &Opened, device: &SelectedDevice) -> Result<Holding> {
+        model.source.holding(self.base_dtype, &device.info, device::available_memory())
+    }
+
     /// Starts the device, and on a terminal says which one it is and why, unless `quiet`.
     pub async fn select(&self, quiet: bool) -> Result<SelectedDevice> {
         let device = device::select(self.device.parse()?).await?;
@@ -156,6 +168,19 @@ impl DeviceArgs {
             output::status(&describe(&device));
         }
         Ok(device)
+    }
+}
+
+impl ValueEnum for BaseDtype {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Of(HeldDtype::F32), Self::Of(HeldDtype::F16), Self::Of(HeldDtype::File)]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Auto => "auto",
+            Self::Of(dtype) => dtype.name(),
+        }))
     }
 }
 
@@ -176,10 +201,19 @@ impl Opened {
         Ok(Self { codec: Codec::new(&source)?, source })
     }
 
-    /// Reads the weights onto `device`.
-    pub async fn load(&self, device: &SelectedDevice) -> Result<Model> {
+    /// Reads the weights onto `device`, to be held there as `holding` says.
+    pub async fn load(&self, device: &SelectedDevice, holding: &Holding) -> Result<Model> {
         self.source.check_fits(&device.info)?;
-        Model::load(&self.source, &device.device).await
+        Model::load_with(&self.source, &device.device, holding, |_, _| ()).await
+    }
+
+    /// `as in the file (Q4_1), 91.7 MB: asked for`.
+    pub fn held(&self, holding: &Holding) -> String {
+        let form = match holding.dtype {
+            HeldDtype::File => format!("as in the file ({})", self.source.dtype_name()),
+            dtype => dtype.name().to_owned(),
+        };
+        format!("{form}, {}: {}", write::bytes(self.source.held_bytes(holding.dtype)), holding.reason)
     }
 }
 

@@ -42,7 +42,7 @@ impl Args {
         };
         let data = self.data.dataset(&file, None, &opened)?;
         let device = self.device.select(json).await?;
-        let model = opened.load(&device).await?;
+        let model = opened.load(&device, &self.device.holding(&opened, &device)?).await?;
         let adapters = adapter.map(|adapter| Adapters::of(adapter, &model));
         let report = evaluate(&model, adapters.as_ref(), &data, self.batch_size, 0).await?;
         if json {

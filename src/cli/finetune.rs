@@ -12,6 +12,7 @@ use crate::adapter::Adapters;
 use crate::data::{Dataset, TrainRows};
 use crate::error::{Error, Result};
 use crate::report::Sample;
+use crate::source::check_trained_fits;
 use crate::train::{Run, TrainEvent, Trainer};
 use flags::{AdapterFlags, TrainFlags};
 use plan::Plan;
@@ -78,21 +79,33 @@ impl Args {
         common::check_writable(&self.adapter_path)?;
         let (folder, resume) = RunFolder::open(&self.adapter_path, &opened.source.config, self.earlier())?;
         let device = self.device.select(true).await?;
+        let holding = self.device.holding(&opened, &device)?;
+        check_trained_fits(&opened.source.name, &opened.source.config, &adapter, &device.info)?;
 
         let mut progress = Progress::new(json, folder, config.iters, self.steps_per_report);
         let (train, valid) = (&rows.train, rows.valid.as_ref());
         let dealt = TrainRows::new(train, config.pack_capacity());
-        let plan =
-            Plan { model: &opened, adapter: &adapter, device: &device, train, rows: &dealt, valid, config: &config };
+        let plan = Plan {
+            model: &opened,
+            adapter: &adapter,
+            device: &device,
+            holding: &holding,
+            train,
+            rows: &dealt,
+            valid,
+            config: &config,
+        };
         progress.header(&plan.to_json(), &plan.to_text())?;
         let settings = plan.settings();
 
-        let model = opened.load(&device).await?;
+        let model = opened.load(&device, &holding).await?;
         let batch_size = config.batch_size;
         let mut trainer = Trainer::new(model, opened.source.name.clone(), adapter, config)?;
         interrupt::watch("stopping after this step, and saving")?;
         let run = Run::new(&mut trainer, dealt, valid, &device.info.name, resume.as_ref()).await?;
-        progress.folder().begin(resume.as_ref(), &self.settings)?;
+        // A resumed run holds the base as before, whatever memory is free then.
+        let settled = format!("base-dtype = \"{}\"", holding.dtype.name());
+        progress.folder().begin(resume.as_ref(), &self.settings.replace("base-dtype = \"auto\"", &settled))?;
         let result = run.train(&mut progress).await;
         progress.finish();
         if let Err(error @ Error::Io { .. }) = &result {

@@ -47,7 +47,7 @@ impl Args {
         let prompt = self.prompt_ids(&opened)?;
         let stored = self.adapter.load(&opened.source.config)?;
         let device = self.device.select(json).await?;
-        let model = opened.load(&device).await?;
+        let model = opened.load(&device, &self.device.holding(&opened, &device)?).await?;
         let adapters = stored.map(|stored| Adapters::of(stored, &model));
 
         let base = ("base", None);

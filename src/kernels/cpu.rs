@@ -13,6 +13,16 @@ pub(crate) fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("contiguous f32")
 }
 
+/// Classes or tokens as indices.
+pub(crate) fn indices(ids: FlexTensor) -> Vec<usize> {
+    let ids = ids.to_contiguous();
+    match ids.dtype() {
+        DType::I32 => ids.as_slice::<i32>().expect("contiguous i32").iter().map(|v| *v as usize).collect(),
+        DType::I64 => ids.as_slice::<i64>().expect("contiguous i64").iter().map(|v| *v as usize).collect(),
+        other => panic!("indices of type {other:?}"),
+    }
+}
+
 /// A tensor that is the whole of its storage, in order: `tensor` itself where it is, else a copy.
 /// What comes back may be written through `storage_mut`, which copies only where the storage is shared.
 pub(crate) fn owned(tensor: FlexTensor) -> FlexTensor {

@@ -1,6 +1,6 @@
 //! `cross_entropy`: sum of `−log softmax(logits)[target]` over rows, and its gradient, without a copy of the logits.
 
-use super::cpu::{exp, max, owned, sum2, tensor, values, vectorised};
+use super::cpu::{exp, indices, max, owned, sum2, tensor, values, vectorised};
 use super::launch::{self, Form, Shader, contiguous, empty_like};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
@@ -10,7 +10,7 @@ use burn::backend::{
         ops::{Backward, Ops, OpsKind},
     },
     backend_extension,
-    flex::{Flex, FlexTensor},
+    flex::Flex,
     ops::FloatTensorOps,
     tensor::{FloatTensor, IntTensor},
     wgpu::{CubeBackend, CubeTensor, into_contiguous},
@@ -119,16 +119,6 @@ vectorised! {
         for value in row {
             *value = exp::<FMA>(*value - norm);
         }
-    }
-}
-
-/// Target classes as indices.
-fn indices(targets: FlexTensor) -> Vec<usize> {
-    let targets = targets.to_contiguous();
-    match targets.dtype() {
-        DType::I32 => targets.as_slice::<i32>().expect("contiguous i32").iter().map(|v| *v as usize).collect(),
-        DType::I64 => targets.as_slice::<i64>().expect("contiguous i64").iter().map(|v| *v as usize).collect(),
-        other => panic!("targets of type {other:?}"),
     }
 }
 

@@ -5,7 +5,9 @@
 //! the hidden states.
 
 use super::cross_entropy::{CrossEntropy, ScaledGradient};
+use super::dequantize::{Dequantize, Stored, StoredWeight};
 use super::matmul::{Multiply, Product};
+use super::stored_linear::{Scratch, inner};
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
@@ -33,6 +35,17 @@ pub fn linear_cross_entropy(hidden: Tensor<2>, weight: Tensor<2>, targets: Tenso
     Tensor::from_dispatch(Dispatch::linear_cross_entropy(hidden, weight, targets))
 }
 
+/// The same with a weight that stays as its file has it.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn stored_linear_cross_entropy(hidden: Tensor<2>, weight: &StoredWeight, targets: Tensor<1, Int>) -> Tensor<1> {
+    let ([n, width], [_, inner], [count]) = (hidden.dims(), weight.shape, targets.dims());
+    assert!(width == inner && n == count, "linear_cross_entropy: {n} x {width}, {inner} wide, {count} targets");
+    let (hidden, targets) = (hidden.into_dispatch(), targets.into_dispatch());
+    Tensor::from_dispatch(Dispatch::stored_linear_cross_entropy(hidden, weight.clone(), targets))
+}
+
 /// The loss, on primitives.
 #[backend_extension(Autodiff, Cube, Flex)]
 pub trait LinearCrossEntropy: Backend {
@@ -40,6 +53,12 @@ pub trait LinearCrossEntropy: Backend {
     fn linear_cross_entropy(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+    ) -> FloatTensor<Self>;
+    /// See [`stored_linear_cross_entropy`].
+    fn stored_linear_cross_entropy(
+        hidden: FloatTensor<Self>,
+        #[extension_type] weight: Stored<Self>,
         targets: IntTensor<Self>,
     ) -> FloatTensor<Self>;
 }
@@ -52,24 +71,64 @@ fn rows_at_a_time(classes: usize) -> usize {
     (MOST_LOGITS / classes).max(1)
 }
 
+/// A weight that logits are made with.
+trait Head<B: Backend> {
+    fn classes(&self) -> usize;
+    /// `hidden·Wᵀ`.
+    fn logits(&mut self, hidden: FloatTensor<B>) -> FloatTensor<B>;
+    /// `g·W`.
+    fn to_hidden(&mut self, g: FloatTensor<B>) -> FloatTensor<B>;
+}
+
+/// A head in f32.
+struct Dense<B: Backend>(FloatTensor<B>);
+
+impl<B: Multiply> Head<B> for Dense<B> {
+    fn classes(&self) -> usize {
+        self.0.shape()[0]
+    }
+
+    fn logits(&mut self, hidden: FloatTensor<B>) -> FloatTensor<B> {
+        B::multiply_as(hidden, self.0.clone(), Product::Rows)
+    }
+
+    fn to_hidden(&mut self, g: FloatTensor<B>) -> FloatTensor<B> {
+        B::multiply_as(g, self.0.clone(), Product::Plain)
+    }
+}
+
+impl<B: Dequantize + Multiply> Head<B> for Scratch<B> {
+    fn classes(&self) -> usize {
+        self.rows()
+    }
+
+    fn logits(&mut self, hidden: FloatTensor<B>) -> FloatTensor<B> {
+        self.product(hidden)
+    }
+
+    fn to_hidden(&mut self, g: FloatTensor<B>) -> FloatTensor<B> {
+        self.product_to_input(g)
+    }
+}
+
 /// The loss, and where it is asked for its gradient to `hidden`.
 fn in_parts<B: Multiply + CrossEntropy>(
     hidden: FloatTensor<B>,
-    weight: FloatTensor<B>,
+    mut head: impl Head<B>,
     targets: IntTensor<B>,
     with_gradient: bool,
 ) -> (FloatTensor<B>, Option<FloatTensor<B>>) {
-    let (n, classes) = (hidden.shape()[0], weight.shape()[0]);
+    let (n, classes) = (hidden.shape()[0], head.classes());
     let (mut losses, mut gradients) = (Vec::new(), Vec::new());
     for first in (0..n).step_by(rows_at_a_time(classes)) {
         let rows = Slice::from(first..(first + rows_at_a_time(classes)).min(n));
         let targets = B::int_slice(targets.clone(), &[rows]);
         let hidden = B::float_slice(hidden.clone(), &[rows, Slice::full()]);
-        let logits = B::multiply_as(hidden, weight.clone(), Product::Rows);
+        let logits = head.logits(hidden);
         if with_gradient {
             let (loss, gradient) = B::cross_entropy_and_gradient(logits, targets);
             losses.push(loss);
-            gradients.push(B::multiply_as(gradient, weight.clone(), Product::Plain));
+            gradients.push(head.to_hidden(gradient));
         } else {
             losses.push(B::cross_entropy(logits, targets));
         }
@@ -78,7 +137,11 @@ fn in_parts<B: Multiply + CrossEntropy>(
     (loss, with_gradient.then(|| B::float_cat(gradients, 0)))
 }
 
-impl<B: LinearCrossEntropy + Multiply + CrossEntropy, C: CheckpointStrategy> LinearCrossEntropy for Autodiff<B, C> {
+impl<B, C> LinearCrossEntropy for Autodiff<B, C>
+where
+    B: LinearCrossEntropy + Multiply + CrossEntropy + Dequantize,
+    C: CheckpointStrategy,
+{
     fn linear_cross_entropy(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -91,10 +154,28 @@ impl<B: LinearCrossEntropy + Multiply + CrossEntropy, C: CheckpointStrategy> Lin
         let weight = weight.into_primitive();
         match ScaledGradient.prepare::<C>([hidden.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
-                let (loss, gradient) = in_parts::<B>(hidden.into_primitive(), weight, targets, true);
+                let (loss, gradient) = in_parts::<B>(hidden.into_primitive(), Dense(weight), targets, true);
                 prep.finish(gradient.expect("it was asked for"), loss)
             }
             OpsKind::UnTracked(prep) => prep.finish(B::linear_cross_entropy(hidden.into_primitive(), weight, targets)),
+        }
+    }
+
+    fn stored_linear_cross_entropy(
+        hidden: FloatTensor<Self>,
+        weight: Stored<Self>,
+        targets: IntTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let weight = inner(weight);
+        match ScaledGradient.prepare::<C>([hidden.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let scratch = Scratch::new(weight, None);
+                let (loss, gradient) = in_parts::<B>(hidden.into_primitive(), scratch, targets, true);
+                prep.finish(gradient.expect("it was asked for"), loss)
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::stored_linear_cross_entropy(hidden.into_primitive(), weight, targets))
+            }
         }
     }
 }
@@ -105,7 +186,15 @@ impl LinearCrossEntropy for Flex {
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
     ) -> FloatTensor<Self> {
-        in_parts::<Self>(hidden, weight, targets, false).0
+        in_parts::<Self>(hidden, Dense(weight), targets, false).0
+    }
+
+    fn stored_linear_cross_entropy(
+        hidden: FloatTensor<Self>,
+        weight: Stored<Self>,
+        targets: IntTensor<Self>,
+    ) -> FloatTensor<Self> {
+        in_parts::<Self>(hidden, Scratch::new(weight, None), targets, false).0
     }
 }
 
@@ -115,7 +204,15 @@ impl LinearCrossEntropy for CubeBackend {
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
     ) -> FloatTensor<Self> {
-        in_parts::<Self>(hidden, weight, targets, false).0
+        in_parts::<Self>(hidden, Dense(weight), targets, false).0
+    }
+
+    fn stored_linear_cross_entropy(
+        hidden: FloatTensor<Self>,
+        weight: Stored<Self>,
+        targets: IntTensor<Self>,
+    ) -> FloatTensor<Self> {
+        in_parts::<Self>(hidden, Scratch::new(weight, None), targets, false).0
     }
 }
 

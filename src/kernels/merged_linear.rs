@@ -67,7 +67,7 @@ pub trait MergedLinear: Backend {
 
 /// Gradient to the blocks, `[n, di, do]`, over `place` where there is one; one block is the whole matrix, and a dense
 /// product.
-fn blocks_gradient<B: Multiply + BlockMatmul>(
+pub(super) fn blocks_gradient<B: Multiply + BlockMatmul>(
     x: FloatTensor<B>,
     g: FloatTensor<B>,
     n: usize,

@@ -10,6 +10,7 @@ pub mod block_matmul;
 pub mod causal_softmax;
 mod cpu;
 pub mod cross_entropy;
+pub mod dequantize;
 pub mod global_norm;
 pub mod launch;
 pub mod linear_cross_entropy;
@@ -19,6 +20,7 @@ pub mod merged_linear;
 pub mod rms_norm;
 pub mod rotary;
 pub mod step_guard;
+pub mod stored_linear;
 pub mod swiglu;
 mod tiles;
 
@@ -27,15 +29,17 @@ pub use attention::{AttentionShape, causal_attention};
 pub use block_matmul::block_matmul;
 pub use causal_softmax::{FirstKeys, KeyStarts, causal_softmax};
 pub use cross_entropy::cross_entropy;
+pub use dequantize::StoredWeight;
 pub use global_norm::global_norm;
 pub use launch::Form;
-pub use linear_cross_entropy::linear_cross_entropy;
+pub use linear_cross_entropy::{linear_cross_entropy, stored_linear_cross_entropy};
 pub use matmul::{linear, matmul, matmul_transposed};
 pub use merge_blocks::{diagonal_blocks, merge_blocks};
 pub use merged_linear::{merged_linear, merged_linear_in_place};
 pub use rms_norm::rms_norm;
 pub use rotary::rotary;
 pub use step_guard::step_guard;
+pub use stored_linear::stored_linear;
 pub use swiglu::swiglu;
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use super::launch::{Form, Shader};
 use super::{
-    adamw, block_matmul, causal_softmax, cross_entropy, global_norm, matmul, merge_blocks, rms_norm, rotary,
-    step_guard, swiglu,
+    adamw, block_matmul, causal_softmax, cross_entropy, dequantize, dequantize::With, global_norm, matmul,
+    merge_blocks, rms_norm, rotary, step_guard, swiglu,
 };
+use crate::weights::TensorType;
 use std::mem::offset_of;
 use std::path::Path;
 
@@ -22,6 +23,11 @@ fn variants() -> Vec<Shader> {
             Form::Workgroup => &[None, Some("GRADIENT")],
         };
         variants.extend(parts.iter().map(|part| cross_entropy::shader(form, *part)));
+        for format in TensorType::KEPT {
+            for with in [With::Nothing, With::Blocks, With::Ids] {
+                variants.extend([256, 513].map(|width| dequantize::shader(form, format, width, with)));
+            }
+        }
         for backward in [true, false] {
             variants.extend([true, false].map(|packed| causal_softmax::shader(form, backward, packed)));
             variants.push(rms_norm::shader(form, backward));
@@ -102,6 +108,10 @@ fn uniform_blocks_are_the_same_in_rust_and_wgsl() {
         (
             rotary::shader(Form::Register),
             fields!(rotary::Params: pairs, pairs_per_row, length, half, sign, pad0, pad1, pad2),
+        ),
+        (
+            dequantize::shader(Form::Register, TensorType::Q4_1, 32, With::Blocks),
+            fields!(dequantize::Params: groups, width, row_bytes, first, held, row, d_in, d_out),
         ),
         (swiglu::shader(Form::Register, false), fields!(swiglu::Params: length, pad0, pad1, pad2)),
         (merge_blocks::shader(Form::Register), fields!(merge_blocks::Params: blocks, d_in, d_out, with_update)),

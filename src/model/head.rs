@@ -1,7 +1,7 @@
 //! From hidden states to the loss.
 
-use super::Model;
-use crate::kernels::linear_cross_entropy;
+use super::{Model, Weight};
+use crate::kernels::{linear_cross_entropy, stored_linear_cross_entropy};
 use burn::tensor::{Device, Int, Tensor};
 
 /// The positions of a batch that are trained, and what each should predict.
@@ -44,5 +44,8 @@ impl Targets {
 /// `hidden: [rows * length, hidden]`, as [`Model::forward`] gives it.
 pub fn next_token_loss(model: &Model, hidden: Tensor<2>, targets: &Targets) -> Tensor<1> {
     let hidden = hidden.select(0, targets.positions.clone()); // [n, hidden]
-    linear_cross_entropy(hidden, model.head_weight().clone(), targets.tokens.clone())
+    match model.head_weight() {
+        Weight::Dense(head) => linear_cross_entropy(hidden, head.clone(), targets.tokens.clone()),
+        Weight::Stored(head) => stored_linear_cross_entropy(hidden, head, targets.tokens.clone()),
+    }
 }

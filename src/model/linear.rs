@@ -1,14 +1,14 @@
 //! A frozen linear layer with an optional adapter.
 
+use super::Weight;
 use crate::adapter::LinearAdapter;
-use crate::kernels::linear;
 use burn::tensor::Tensor;
 
 /// `y = x·Wᵀ + b`, the weight as Hugging Face stores it.
 #[derive(Debug, Clone)]
 pub struct Linear {
     /// `[out, in]`.
-    pub weight: Tensor<2>,
+    pub weight: Weight,
     /// `[out]`.
     pub bias: Option<Tensor<1>>,
 }
@@ -28,6 +28,6 @@ impl Linear {
 
     /// `x·Wᵀ` alone, without bias and adapter.
     pub(crate) fn base(&self, x: Tensor<2>) -> Tensor<2> {
-        linear(x, self.weight.clone())
+        self.weight.linear(x)
     }
 }

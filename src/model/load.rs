@@ -1,26 +1,31 @@
 //! From a source on disk to a model on a device, tensor by tensor.
 
-use super::{Attention, Layer, Linear, Mlp, Model, ModelConfig, Projection, RmsNorm, RotaryTables};
+use super::{Attention, Layer, Linear, Mlp, Model, ModelConfig, Projection, RmsNorm, RotaryTables, Weight};
 use crate::error::{Error, Result};
-use crate::source::Source;
+use crate::kernels::StoredWeight;
+use crate::source::{Holding, Source};
 use burn::tensor::{Device, Tensor, TensorData};
 
 impl Model {
-    /// Reads all weights of `source` as f32 onto `device`, one at a time; whether each fits there is for
-    /// [`Source::check_fits`] to say.
+    /// Reads all weights of `source` as f32 onto `device`, one at a time, each in one piece.
     ///
     /// # Errors
     /// If the source breaks its format.
     pub async fn load(source: &Source, device: &Device) -> Result<Self> {
-        Self::load_with(source, device, |_, _| ()).await
+        Self::load_with(source, device, &Holding::f32(u64::MAX), |_, _| ()).await
     }
 
-    /// As [`Model::load`]; `progress` hears how many layers are there, and of how many.
+    /// The same with matrices held as `holding` says; `progress` hears how many layers are there, and of how many.
     ///
     /// # Errors
-    /// As [`Model::load`].
-    pub async fn load_with(source: &Source, device: &Device, progress: impl Fn(usize, usize)) -> Result<Self> {
-        let loader = Loader { source, device };
+    /// If the source breaks its format, or holds a value that is beyond the form asked for.
+    pub async fn load_with(
+        source: &Source,
+        device: &Device,
+        holding: &Holding,
+        progress: impl Fn(usize, usize),
+    ) -> Result<Self> {
+        let loader = Loader { source, device, holding };
         let config = source.config.clone();
         let mut layers = Vec::with_capacity(config.num_hidden_layers);
         for index in 0..config.num_hidden_layers {
@@ -28,9 +33,9 @@ impl Model {
             layers.push(loader.layer(&config, index).await?);
         }
         Ok(Self {
-            embedding: loader.tensor("model.embed_tokens.weight").await?,
+            embedding: loader.matrix("model.embed_tokens.weight").await?,
             norm: loader.norm("model.norm.weight", &config).await?,
-            head: if config.tie_word_embeddings { None } else { Some(loader.tensor("lm_head.weight").await?) },
+            head: if config.tie_word_embeddings { None } else { Some(loader.matrix("lm_head.weight").await?) },
             layers,
             config,
             tables: RotaryTables::default(),
@@ -41,6 +46,7 @@ impl Model {
 struct Loader<'a> {
     source: &'a Source,
     device: &'a Device,
+    holding: &'a Holding,
 }
 
 impl Loader<'_> {
@@ -53,6 +59,19 @@ impl Loader<'_> {
         Ok(Tensor::from_data(TensorData::new(values, shape), self.device))
     }
 
+    async fn matrix(&self, name: &str) -> Result<Weight> {
+        let Some((format, parts)) = self.source.parts(name, self.holding) else {
+            return Ok(Weight::Dense(self.tensor(name).await?));
+        };
+        let shape = self.source.shape(name).and_then(|shape| shape.try_into().ok()).expect("a matrix");
+        let mut weight = StoredWeight { format, shape, parts: Vec::new() };
+        for rows in parts {
+            let words = self.source.read_words(name, format, rows.clone()).await?;
+            weight.push(rows, words, self.device);
+        }
+        Ok(Weight::Stored(weight))
+    }
+
     async fn norm(&self, name: &str, config: &ModelConfig) -> Result<RmsNorm> {
         Ok(RmsNorm { weight: self.tensor(name).await?, eps: config.rms_norm_eps })
     }
@@ -60,7 +79,7 @@ impl Loader<'_> {
     async fn linear(&self, config: &ModelConfig, layer: usize, projection: Projection) -> Result<Linear> {
         let path = projection.path(layer);
         let bias = if projection.has_bias(config) { Some(self.tensor(&format!("{path}.bias")).await?) } else { None };
-        Ok(Linear { weight: self.tensor(&format!("{path}.weight")).await?, bias })
+        Ok(Linear { weight: self.matrix(&format!("{path}.weight")).await?, bias })
     }
 
     async fn layer(&self, config: &ModelConfig, index: usize) -> Result<Layer> {

@@ -19,6 +19,7 @@ mod projection;
 mod random;
 mod rotary;
 mod update;
+mod weight;
 
 pub use attention::Attention;
 pub use cache::Cache;
@@ -32,12 +33,13 @@ pub use norm::RmsNorm;
 pub use projection::Projection;
 pub use rotary::Rotary;
 use rotary::RotaryTables;
+pub use weight::Weight;
 
 use crate::adapter::Adapters;
 use crate::data::Batch;
 use crate::error::Result;
 use crate::hash::hex;
-use crate::kernels::{self, FirstKeys, KeyStarts};
+use crate::kernels::{FirstKeys, KeyStarts};
 use burn::tensor::{Device, Int, Tensor};
 use sha2::{Digest, Sha256};
 
@@ -90,13 +92,13 @@ pub struct Model {
     /// Sizes and constants.
     pub config: ModelConfig,
     /// `[vocab, hidden]`.
-    pub embedding: Tensor<2>,
+    pub embedding: Weight,
     /// First to last.
     pub layers: Vec<Layer>,
     /// Norm before the head.
     pub norm: RmsNorm,
     /// `[vocab, hidden]`; `None` where the head is the embedding.
-    pub head: Option<Tensor<2>>,
+    pub head: Option<Weight>,
     /// Angles that every batch needs.
     tables: RotaryTables,
 }
@@ -148,7 +150,7 @@ impl Model {
 
     /// What the first layer takes, `[rows * length, hidden]`.
     pub fn embed(&self, tokens: &Tokens) -> Tensor<2> {
-        self.embedding.clone().select(0, tokens.ids.clone())
+        self.embedding.select(tokens.ids.clone())
     }
 
     /// As [`Model::forward`], from embedded tokens.
@@ -202,19 +204,25 @@ impl Model {
         x + layer.mlp.forward(h, adapters)
     }
 
+    /// All of its matrices: embedding, layers, and the head where it has one of its own.
+    pub fn matrices(&self) -> impl Iterator<Item = &Weight> {
+        let in_layers = self.layers.iter().flat_map(|layer| Projection::ALL.map(|p| &layer.linear(p).weight));
+        std::iter::once(&self.embedding).chain(in_layers).chain(&self.head)
+    }
+
     /// A hash over some of the weights, by which a model is told from others of its shape.
     ///
     /// # Errors
     /// If the device is lost.
     pub async fn fingerprint(&self) -> Result<String> {
-        let first = self.embedding.clone().narrow(0, 0, 1).flatten(0, 1);
+        let first = self.embedding.first_row().flatten(0, 1);
         let mut hash = Sha256::new();
         for values in [self.norm.weight.clone(), first] {
             let values: Vec<f32> = crate::train::read(values).await?;
             hash.update(bytemuck::cast_slice(&values));
         }
         if let Some(layer) = self.layers.last() {
-            let values = crate::train::read(layer.mlp.down.weight.clone().narrow(0, 0, 1)).await?;
+            let values = crate::train::read(layer.mlp.down.weight.first_row()).await?;
             hash.update(bytemuck::cast_slice(&values));
         }
         Ok(hex(hash.finalize()))
@@ -222,11 +230,11 @@ impl Model {
 
     /// Logits of `hidden: [n, hidden]`, `[n, vocab]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        kernels::linear(hidden, self.head_weight().clone())
+        self.head_weight().linear(hidden)
     }
 
     /// The weight of the head, `[vocab, hidden]`; the embedding where they are tied.
-    pub fn head_weight(&self) -> &Tensor<2> {
+    pub fn head_weight(&self) -> &Weight {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 }

@@ -1,6 +1,6 @@
 //! A model with random weights.
 
-use super::{Attention, Layer, Linear, Mlp, Model, ModelConfig, Projection, RmsNorm, RotaryTables};
+use super::{Attention, Layer, Linear, Mlp, Model, ModelConfig, Projection, RmsNorm, RotaryTables, Weight};
 use crate::random::Random;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -10,7 +10,7 @@ impl Model {
         let mut random = Random::new(seed);
         let mut matrix = |shape: [usize; 2]| {
             let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| deviation * normal(&mut random)).collect();
-            Tensor::from_data(TensorData::new(values, shape), device)
+            Weight::Dense(Tensor::from_data(TensorData::new(values, shape), device))
         };
         let norm = |width: usize| RmsNorm { weight: Tensor::ones([width], device), eps: config.rms_norm_eps };
         let embedding = matrix([config.vocab_size, config.hidden_size]);

@@ -1,56 +1,58 @@
-//! Whether a device can bind a model's largest tensor.
+//! Whether a device can bind what cannot be cut into parts.
 
 use super::Source;
+use crate::adapter::{AdapterConfig, slots};
 use crate::device::DeviceInfo;
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
 use crate::model::names::expected_tensors;
 use crate::write;
 
-/// Bytes of a weight on the device.
+/// Bytes of a value.
 const F32: u64 = 4;
-/// What to take where a model does not fit, by the rows and columns of the embedding, its largest tensor.
-const OTHERS: [(&str, [u64; 2]); 4] = [
-    ("HuggingFaceTB/SmolLM2-1.7B-Instruct", [49_152, 2048]),
-    ("HuggingFaceTB/SmolLM2-360M-Instruct", [49_152, 960]),
-    ("HuggingFaceTB/SmolLM2-135M-Instruct", [49_152, 576]),
-    ("the bundled model", [1024, 192]),
-];
 
 impl Source {
-    /// Says whether every tensor can be bound on `device`.
+    /// Says whether `device` can bind every row of every tensor; matrices are held in parts where it cannot bind them
+    /// whole.
     ///
     /// # Errors
-    /// If one cannot: which, what limit it breaks, and which model would fit.
+    /// If one cannot: which, and what limit it breaks.
     pub fn check_fits(&self, device: &DeviceInfo) -> Result<()> {
-        check(&self.name, largest(&self.config), device)
+        check(&self.name, "a row of ", longest_row(&self.config), device)
     }
 }
 
-fn check(model: &str, (name, bytes): (String, u64), device: &DeviceInfo) -> Result<()> {
+/// Says whether `device` can bind every tensor that `adapter` trains of the model `name`.
+///
+/// # Errors
+/// If one cannot: which, and what limit it breaks.
+pub fn check_trained_fits(name: &str, model: &ModelConfig, adapter: &AdapterConfig, device: &DeviceInfo) -> Result<()> {
+    let sizes = slots(adapter, model).into_iter().map(|slot| (F32 * slot.len() as u64, slot.tensor));
+    let (bytes, tensor) = sizes.max_by_key(|(bytes, _)| *bytes).unwrap_or_default();
+    check(name, "training ", (tensor, bytes), device)
+}
+
+fn check(model: &str, what: &str, (name, bytes): (String, u64), device: &DeviceInfo) -> Result<()> {
     if bytes <= device.max_tensor_bytes {
         return Ok(());
     }
-    let other = OTHERS.iter().find(|(_, [rows, columns])| F32 * rows * columns <= device.max_tensor_bytes);
-    let other = other.map_or(String::new(), |(name, _)| format!("{name} would fit, and "));
     let elsewhere = if cfg!(target_family = "wasm") {
-        "the program diablo can train this one on a processor"
+        "the program diablo can do it on a processor"
     } else {
         "--device cpu has no such limit"
     };
     let (takes, most) = (write::bytes(bytes), write::bytes(device.max_tensor_bytes));
     let (device, limit) = (&device.name, device.max_tensor_limit);
-    Err(Error::model(
-        model,
-        format!("{name} takes {takes}, and this device ({device}) binds at most {most} ({limit}); {other}{elsewhere}"),
-    ))
+    let what = format!("{what}{name} takes {takes} in one piece");
+    Err(Error::model(model, format!("{what}, and this device ({device}) binds at most {most} ({limit}); {elsewhere}")))
 }
 
-/// The largest tensor of a model: its name, and its bytes on the device.
-fn largest(config: &ModelConfig) -> (String, u64) {
-    let bytes = |shape: &[usize]| F32 * shape.iter().product::<usize>() as u64;
-    let sizes = expected_tensors(config).into_iter().map(|(name, shape)| (name, bytes(&shape)));
-    sizes.max_by_key(|(_, bytes)| *bytes).unwrap_or_default()
+/// The longest row of a model's tensors: the tensor's name, and the row's bytes as f32.
+fn longest_row(config: &ModelConfig) -> (String, u64) {
+    let row = |shape: &[usize]| F32 * shape.last().copied().unwrap_or(1) as u64;
+    let rows = expected_tensors(config).into_iter().map(|(name, shape)| (row(&shape), name));
+    let (bytes, name) = rows.max_by_key(|(bytes, _)| *bytes).unwrap_or_default();
+    (name, bytes)
 }
 
 #[cfg(test)]
@@ -59,26 +61,27 @@ mod tests {
     use crate::device::cpu;
 
     #[test]
-    fn a_model_that_does_not_fit_names_limit_and_another() {
+    fn what_does_not_fit_is_named_with_the_limit() {
         let mut device = cpu("").info;
-        let largest = || ("model.embed_tokens.weight".to_owned(), 519 << 20);
-        check("mine", largest(), &device).unwrap();
+        let largest = || ("model.layers.0.mlp.down_proj.weight".to_owned(), 519 << 20);
+        check("mine", "training ", largest(), &device).unwrap();
         (device.name, device.max_tensor_limit) = ("Some GPU".into(), "maxBufferSize");
         device.max_tensor_bytes = 519 << 20;
-        check("mine", largest(), &device).unwrap();
-        for (limit, at) in [((519 << 20) - 1, 0), (128 << 20, 2), (64 << 20, 3)] {
-            device.max_tensor_bytes = limit;
-            let error = check("mine", largest(), &device).unwrap_err().to_string();
-            for part in ["mine: ", "embed_tokens.weight takes 544 MB", "Some GPU", "(maxBufferSize)", OTHERS[at].0] {
-                assert!(error.contains(part), "{error} lacks {part}");
-            }
+        check("mine", "training ", largest(), &device).unwrap();
+        device.max_tensor_bytes = 128 << 20;
+        let error = check("mine", "training ", largest(), &device).unwrap_err().to_string();
+        for part in
+            ["mine: training model.layers.0.mlp.down_proj.weight takes 544 MB", "Some GPU", "134 MB (maxBufferSize)"]
+        {
+            assert!(error.contains(part), "{error} lacks {part}");
         }
-        device.max_tensor_bytes = 1 << 16;
-        assert!(!check("mine", largest(), &device).unwrap_err().to_string().contains("would fit"));
     }
 
     #[test]
-    fn the_largest_of_the_other_models_stands_first() {
-        assert!(OTHERS.is_sorted_by(|(_, a), (_, b)| a[0] * a[1] > b[0] * b[1]));
+    fn the_longest_row_is_the_widest_input() {
+        let config = crate::testing::tiny_config();
+        let (name, bytes) = longest_row(&config);
+        assert!(name.ends_with("down_proj.weight"), "{name}");
+        assert_eq!(bytes, 4 * config.intermediate_size as u64);
     }
 }

@@ -8,6 +8,7 @@ mod assets;
 mod fits;
 mod folder;
 mod gguf;
+mod holding;
 pub mod hub;
 mod tensors;
 
@@ -15,8 +16,10 @@ mod tensors;
 mod tests;
 
 pub use assets::Assets;
+pub use fits::check_trained_fits;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use gguf::{ROPE_DIVISORS, is_permuted, pre_tokenizer_name, stored_name};
+pub use holding::{BaseDtype, HeldDtype, Holding};
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use tensors::unpermuted;
 

@@ -5,6 +5,7 @@ use crate::model::config::ModelConfig;
 use crate::model::names::expected_tensors;
 use crate::weights::{Storage, TensorInfo, TensorType, quoted, zeroed};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes that are read at once, so that hardly more than the f32 values is held. Small in tests, to have seams there.
@@ -85,6 +86,11 @@ impl Tensors {
         self.0.get(name)
     }
 
+    /// All of them, by name.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
     pub fn parameter_count(&self) -> usize {
         self.0.values().map(|tensor| tensor.len).sum()
     }
@@ -117,6 +123,45 @@ pub(super) struct Tensor {
 impl Tensor {
     pub fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    pub fn ty(&self) -> TensorType {
+        self.ty
+    }
+
+    /// Whether it has rows and columns; else it is the weight of a norm or a bias.
+    pub fn is_matrix(&self) -> bool {
+        self.shape.len() == 2
+    }
+
+    /// Rows that cannot be read apart, since their order among each other is another one in the file.
+    pub fn rows_together(&self) -> usize {
+        self.head_dim.unwrap_or(1)
+    }
+
+    /// What `convert` makes of the bytes of each of `rows` of a matrix, `row_bytes` bytes, one after the other in words
+    /// of 32 bits.
+    /// Reads a few MiB at a time.
+    pub async fn read_words(
+        &self,
+        rows: Range<usize>,
+        row_bytes: usize,
+        mut convert: impl FnMut(&[u8], &mut [u8]) -> Result<()>,
+    ) -> Result<Vec<i32>> {
+        let mut words: Vec<i32> = zeroed((rows.len() * row_bytes).div_ceil(4) as u64, self.storage.place())?;
+        let held: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+        let stored_bytes = self.ty.bytes(self.shape[1]);
+        let rows_at_once = (PIECE / stored_bytes).max(1);
+        for first in rows.clone().step_by(rows_at_once) {
+            let last = rows.end.min(first + rows_at_once);
+            let at = |row: usize| self.start + row as u64 * stored_bytes as u64;
+            let bytes = self.storage.read(at(first)..at(last)).await?;
+            for (row, bytes) in (first..last).zip(bytes.chunks_exact(stored_bytes)) {
+                let row = self.head_dim.map_or(row, |head_dim| unpermuted(row, head_dim)) - rows.start;
+                convert(bytes, &mut held[row * row_bytes..][..row_bytes])?;
+            }
+        }
+        Ok(words)
     }
 
     /// Reads whole rows, a few MiB at a time, and puts each where Hugging Face has it.

@@ -19,8 +19,9 @@ enum Holds {
 /// Writes DiaBlo's blocks into the weights they lie on, and takes them out again without a trace.
 #[derive(Debug)]
 pub struct Merged {
-    /// The base's diagonal blocks, one for each slot, `[n, di, do]`.
-    originals: Vec<Tensor<3>>,
+    /// The base's diagonal blocks, one for each slot, `[n, di, do]`; none where the weight is stored, which is read with
+    /// its blocks and never written.
+    originals: Vec<Option<Tensor<3>>>,
     holds: Holds,
 }
 
@@ -29,9 +30,15 @@ impl Merged {
     pub fn new(model: &Model, slots: &[Slot]) -> Self {
         let original = |slot: &Slot| {
             let (layer, projection) = slot.matrix.expect("the slot of a matrix");
-            diagonal_blocks(model.layers[layer].linear(projection).weight.clone(), slot.shape[0])
+            let weight = model.layers[layer].linear(projection).weight.dense()?;
+            Some(diagonal_blocks(weight.clone(), slot.shape[0]))
         };
         Self { originals: slots.iter().map(original).collect(), holds: Holds::Base }
+    }
+
+    /// Whether a weight needs its blocks each time that it is read.
+    pub fn reads_blocks(&self) -> bool {
+        self.originals.iter().any(Option::is_none)
     }
 
     /// The update changed.
@@ -62,7 +69,8 @@ impl Merged {
         let stand_in = Tensor::empty([1, 1], &model.device());
         for ((slot, original), update) in slots.iter().zip(&self.originals).zip(updates) {
             let (layer, projection) = slot.matrix.expect("the slot of a matrix");
-            let place = &mut model.layers[layer].linear_mut(projection).weight;
+            let place = model.layers[layer].linear_mut(projection).weight.dense_mut();
+            let (Some(place), Some(original)) = (place, original) else { continue };
             let weight = std::mem::replace(place, stand_in.clone());
             *place = merge_blocks(weight, original.clone(), update.reshape(original.dims()), with_update);
         }

@@ -83,6 +83,13 @@ impl Trainer {
         if config.grad_checkpoint && adapter.method == Method::AllWeights {
             return Err(Error::Usage("--grad-checkpoint does not go with --all-weights".into()));
         }
+        if adapter.method == Method::AllWeights && model.matrices().any(|weight| weight.dense().is_none()) {
+            return Err(Error::Usage(
+                "--all-weights trains every tensor in f32, each in one piece, and this base is held otherwise; \
+                 add --base-dtype f32, and if that does not help, --device cpu"
+                    .into(),
+            ));
+        }
         let slots = slots(&adapter, &model.config);
         let values: Vec<_> = slots.iter().map(|slot| slot.initial_values(config.seed)).collect();
         let merged = (mode == Mode::Merged).then(|| Merged::new(&model, &slots));
@@ -110,10 +117,17 @@ impl Trainer {
         self.model
     }
 
-    /// The model with what it has learned, for evaluation and generation: no autodiff, no dropout.
+    /// The model with what it has learned, for evaluation and generation: no autodiff, no dropout. The adapters must be
+    /// gone before the next step.
     pub fn tuned(&mut self) -> (&Model, Option<Adapters>) {
-        let adapters = self.merged.is_none().then(|| self.adapters());
         self.show_update();
+        let adapters = match &self.merged {
+            None => Some(self.adapters()),
+            Some(merged) if merged.reads_blocks() => {
+                Some(Adapters::merged(&self.adapter, self.parameters.slots(), self.parameters.tensors()))
+            }
+            Some(_) => None,
+        };
         (&self.model, adapters)
     }
 
@@ -296,7 +310,9 @@ impl Trainer {
     /// cannot.
     fn place(&self) -> Option<FlatGradient> {
         let many_blocks = matches!(self.adapter.method, Method::Diablo { blocks } if blocks > 1);
-        if self.merged.is_some() && many_blocks && self.has_queue() { self.parameters.place() } else { None }
+        // A stored weight is read with the blocks' values, which a place does not have.
+        let in_weights = self.merged.as_ref().is_some_and(|merged| !merged.reads_blocks());
+        if in_weights && many_blocks && self.has_queue() { self.parameters.place() } else { None }
     }
 
     /// Mean loss over the target tokens of `micro_batches`, `[1]`, and its gradient.

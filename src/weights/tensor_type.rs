@@ -58,6 +58,21 @@ impl TensorType {
         Self::Q6K,
     ];
 
+    /// Those in which a matrix can stay on a device, to be dequantised where it is used.
+    pub const KEPT: [Self; 8] =
+        [Self::F32, Self::F16, Self::BF16, Self::Q8_0, Self::Q4_0, Self::Q4_1, Self::Q4K, Self::Q6K];
+
+    /// Whether it is one of [`TensorType::KEPT`].
+    pub fn is_kept(self) -> bool {
+        Self::KEPT.contains(&self)
+    }
+
+    /// Bytes of `count` values, which are whole blocks.
+    pub fn bytes(self, count: usize) -> usize {
+        let (elements, size) = self.block();
+        count / elements * size
+    }
+
     /// Name as in safetensors and GGUF files: "F32", "Q4_1".
     pub fn name(self) -> &'static str {
         match self {

@@ -171,7 +171,9 @@ fn one_step_on_the_gpu() {
 fn peak_memory_at_load() {
     let Some(path) = smollm2_path() else { return };
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_diablo"));
-    command.args(["generate", "--device", "cpu", "--max-tokens", "1", "--prompt", "Hi", "--model"]).arg(path);
+    command
+        .args(["generate", "--device", "cpu", "--max-tokens", "1", "--prompt", "Hi", "--base-dtype", "f32", "--model"])
+        .arg(path);
     let mut child = command.stdout(std::process::Stdio::null()).spawn().expect("diablo");
     let mut peak_kib = 0;
     while child.try_wait().expect("wait").is_none() {

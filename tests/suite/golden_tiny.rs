@@ -37,11 +37,12 @@ fn gradients_of_the_base(device: &Device, scale: f64) {
         *tensor = tensor.clone().autodiff().require_grad();
         tensor.clone()
     }
-    let embedding = track(&mut model.embedding);
+    let taken = "a weight in f32";
+    let embedding = track(model.embedding.dense_mut().expect(taken));
     let norm = track(&mut model.norm.weight);
     let input_norm = track(&mut model.layers[0].input_norm.weight);
-    let k = track(&mut model.layers[0].attention.k.weight);
-    let down = track(&mut model.layers[1].mlp.down.weight);
+    let k = track(model.layers[0].attention.k.weight.dense_mut().expect(taken));
+    let down = track(model.layers[1].mlp.down.weight.dense_mut().expect(taken));
     let plain = tiny(device);
     let tokens = Tokens::new(&batch.input_ids, batch.rows, &plain.device());
     let targets = Targets::new(&batch.labels, batch.rows, &plain.device()).expect("targets");
@@ -173,8 +174,8 @@ fn merged_weights(model: &Model) {
         let config = adapter(method);
         let slots = diablo::adapter::slots(&config, &model.config);
         for (path, weight) in [
-            ("model.layers.0.self_attn.k_proj", host(model.layers[0].attention.k.weight.clone())),
-            ("model.layers.1.mlp.down_proj", host(model.layers[1].mlp.down.weight.clone())),
+            ("model.layers.0.self_attn.k_proj", host(model.layers[0].attention.k.weight.to_dense())),
+            ("model.layers.1.mlp.down_proj", host(model.layers[1].mlp.down.weight.to_dense())),
         ] {
             let own: Vec<_> = slots.iter().filter(|slot| slot.name.contains(&format!("{path}."))).cloned().collect();
             let values: Vec<_> =

@@ -60,9 +60,9 @@ fn identity_1_at_step_0_the_base_answers_and_the_gradient_is_not_zero() {
 fn identity_2_forward_equals_the_dense_product() {
     for (n, d_in, d_out, bias) in [(1, 6, 6, false), (2, 6, 10, true), (5, 10, 5, false), (3, 12, 27, true)] {
         let blocks = tensor(1, [n, d_in / n, d_out / n]);
-        let linear = Linear { weight: tensor(2, [d_out, d_in]), bias: bias.then(|| tensor(3, [d_out])) };
-        let effective =
-            Linear { weight: linear.weight.clone() + dense(&blocks).transpose(), bias: linear.bias.clone() };
+        let linear = Linear { weight: tensor(2, [d_out, d_in]).into(), bias: bias.then(|| tensor(3, [d_out])) };
+        let weight = linear.weight.to_dense() + dense(&blocks).transpose();
+        let effective = Linear { weight: weight.into(), bias: linear.bias.clone() };
         let flat = tensor(4, [24, d_in]);
         // A view that is not contiguous, with the same values.
         let strided = tensor(5, [d_in, 24]).transpose();
@@ -85,14 +85,14 @@ fn identity_3_the_gradient_of_a_block_is_a_block_of_the_dense_gradient() {
     let (n, di, dd) = (3, 4, 5);
     let blocks = tensor(1, [n, di, dd]);
     let (x, g) = (tensor(3, [11, n * di]), tensor(4, [11, n * dd]));
-    let linear = Linear { weight: tensor(2, [n * dd, n * di]).autodiff(), bias: None };
+    let linear = Linear { weight: tensor(2, [n * dd, n * di]).autodiff().into(), bias: None };
     let leaf = blocks.clone().autodiff().require_grad();
     let mut grads = (linear.forward(x.clone(), Some(&diablo(leaf.clone()))) * g.clone()).sum().backward();
     let ours = host(leaf.grad_remove(&mut grads).expect("gradient of D"));
-    assert!(linear.weight.grad(&grads).is_none(), "the base gets no gradient");
+    assert!(linear.weight.to_dense().grad(&grads).is_none(), "the base gets no gradient");
 
-    let weight = (linear.weight.clone().inner() + dense(&blocks).transpose()).autodiff().require_grad();
-    let full = Linear { weight: weight.clone(), bias: None };
+    let weight = (linear.weight.to_dense().inner() + dense(&blocks).transpose()).autodiff().require_grad();
+    let full = Linear { weight: weight.clone().into(), bias: None };
     let mut grads = (full.forward(x, None) * g).sum().backward();
     let full = host(weight.grad_remove(&mut grads).expect("gradient of W")); // [n * do, n * di]
     for i in 0..n {
@@ -121,14 +121,15 @@ fn masked_full_fine_tuning(blocks: usize, steps: usize, learning_rate: f64, weig
             for linear in [&mut a.q, &mut a.k, &mut a.v, &mut mlp.up, &mut mlp.down] {
                 let index = leaves.len();
                 if step == 1 {
-                    let values: Vec<f64> = host(linear.weight.clone()).iter().map(|v| f64::from(*v)).collect();
+                    let values: Vec<f64> = host(linear.weight.to_dense()).iter().map(|v| f64::from(*v)).collect();
                     [&mut delta, &mut m, &mut v].into_iter().for_each(|list| list.push(vec![0.0; values.len()]));
                     start.push(values);
                 }
                 let values: Vec<f32> = start[index].iter().zip(&delta[index]).map(|(w, d)| (w + d) as f32).collect();
                 let weight = Tensor::<2>::from_data(TensorData::new(values, linear.weight.dims()), &flex());
-                linear.weight = weight.autodiff().require_grad();
-                leaves.push(linear.weight.clone());
+                let leaf = weight.autodiff().require_grad();
+                linear.weight = leaf.clone().into();
+                leaves.push(leaf);
             }
         }
         let targets = Targets::new(&batch.labels, batch.rows, &flex()).expect("targets");
@@ -237,10 +238,11 @@ fn identity_6_merged_equals_unmerged_and_the_sum_is_taken_before_the_cast() {
         .expect("up");
     let blocks = tensor(1, [4, 16, 32]);
     let linear = &model.layers[0].mlp.up;
-    let before = host(linear.weight.clone());
+    let before = host(linear.weight.to_dense());
     let mut weight = before.clone();
     diablo::adapter::add_update(&config, std::slice::from_ref(&slot), &[host(blocks.clone())], &mut weight);
-    let merged = Linear { weight: Tensor::from_data(TensorData::new(weight.clone(), [128, 64]), &flex()), bias: None };
+    let merged = Tensor::<2>::from_data(TensorData::new(weight.clone(), [128, 64]), &flex());
+    let merged = Linear { weight: merged.into(), bias: None };
     let x = tensor(2, [9, 64]);
     let unmerged = host(linear.forward(x.clone(), Some(&diablo(blocks))));
     assert!(relative(&host(merged.forward(x, None)), &unmerged) <= 1e-5);

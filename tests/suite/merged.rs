@@ -18,7 +18,7 @@ fn answers(model: &Model, adapters: Option<&Adapters>) -> Vec<f32> {
 }
 
 fn weights(model: &Model) -> Vec<Vec<f32>> {
-    let matrices = model.layers.iter().flat_map(|layer| Projection::ALL.map(|p| layer.linear(p).weight.clone()));
+    let matrices = model.layers.iter().flat_map(|layer| Projection::ALL.map(|p| layer.linear(p).weight.to_dense()));
     matrices.map(host).collect()
 }
 

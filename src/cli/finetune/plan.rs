@@ -5,6 +5,7 @@ use crate::cli::common::{self, Opened};
 use crate::cli::output;
 use crate::data::{Dataset, TrainRows};
 use crate::device::SelectedDevice;
+use crate::source::Holding;
 use crate::train::TrainConfig;
 use serde_json::{Value, json};
 
@@ -13,6 +14,7 @@ pub struct Plan<'a> {
     pub model: &'a Opened,
     pub adapter: &'a AdapterConfig,
     pub device: &'a SelectedDevice,
+    pub holding: &'a Holding,
     pub train: &'a Dataset,
     pub rows: &'a TrainRows<'a>,
     pub valid: Option<&'a Dataset>,
@@ -22,7 +24,7 @@ pub struct Plan<'a> {
 impl Plan<'_> {
     /// As an event.
     pub fn to_json(&self) -> Value {
-        let Self { model, adapter, device, train, valid, config, .. } = self;
+        let Self { model, adapter, device, holding, train, valid, config, .. } = self;
         let modules: Vec<_> = adapter.modules.iter().map(|module| module.name()).collect();
         let mut object = json!({
             "event": "start",
@@ -34,6 +36,9 @@ impl Plan<'_> {
             "trainable_parameters": self.trainable(),
             "device": device.info,
             "reason": device.reason,
+            "base_dtype": holding.dtype.name(),
+            "base_dtype_reason": holding.reason,
+            "base_bytes": model.source.held_bytes(holding.dtype),
             "rows": train.summary.rows,
             "truncated_rows": train.summary.truncated,
             "tokens": train.summary.tokens,
@@ -51,7 +56,7 @@ impl Plan<'_> {
 
     /// A label and what stands behind it, line by line.
     pub fn to_text(&self) -> Vec<(&'static str, String)> {
-        let Self { model, adapter, device, train, valid, config, .. } = self;
+        let Self { model, adapter, device, holding, train, valid, config, .. } = self;
         let number = output::thousands;
         let (all, trained) = (model.source.parameter_count(), self.trainable());
         let valid = valid.map_or(String::new(), |valid| format!("; validation {} rows", number(valid.summary.rows)));
@@ -66,6 +71,7 @@ impl Plan<'_> {
                 format!("{} values, {:.2}% of the model", number(trained), 100.0 * trained as f64 / all as f64),
             ),
             ("device", common::describe(device)),
+            ("dtype", model.held(holding)),
             (
                 "data",
                 format!(

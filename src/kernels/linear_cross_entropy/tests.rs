@@ -1,8 +1,10 @@
 //! `linear_cross_entropy` against a composition of plain operations.
 
 use super::*;
+use crate::kernels::dequantize::tests::stored;
 use crate::kernels::{Form, cross_entropy};
 use crate::testing::{assert_close, gpu, random, with_form};
+use crate::weights::{TensorType, quantize_q8_0};
 use burn::tensor::{Device, TensorData, activation::log_softmax};
 
 fn on<const D: usize>(device: &Device, seed: u64, shape: [usize; D]) -> Tensor<D> {
@@ -56,6 +58,39 @@ fn the_composition_of_its_parts_on_the_gpu() {
     let device = gpu();
     for form in Form::ALL {
         with_form(form, || all_sizes(&device));
+    }
+}
+
+/// A head in three parts, of more stretches: the same as the head in f32.
+fn stored_heads(device: &Device) {
+    for (n, classes) in [(1, 5), (7, 33), (90, 700), (3, 49_152), (300, 70_000)] {
+        let width = 32;
+        let bytes = quantize_q8_0(&random(2, classes * width)).expect("small values");
+        let head = stored(TensorType::Q8_0, [classes, width], &bytes, &[0, 1, classes / 2], device);
+        let results = |loss: &dyn Fn(Tensor<2>) -> Tensor<1>| {
+            let hidden = (on(device, 1, [n, width]) * 4.0).autodiff().require_grad();
+            let loss = loss(hidden.clone());
+            let mut grads = (loss.clone() * 0.5).sum().backward();
+            (loss.inner(), hidden.grad_remove(&mut grads).expect("gradient"))
+        };
+        let dense = head.to_dense();
+        let ours = results(&|hidden| stored_linear_cross_entropy(hidden, &head, targets(n, classes, device)));
+        let plain = results(&|hidden| linear_cross_entropy(hidden, dense.clone(), targets(n, classes, device)));
+        let what = format!("{n} x {classes}");
+        assert_close(ours.0.clone(), plain.0, 1e-6, &what);
+        assert_close(ours.1, plain.1, 1e-5, &what);
+        let untracked = on(device, 1, [n, width]) * 4.0;
+        let untracked = stored_linear_cross_entropy(untracked, &head, targets(n, classes, device));
+        assert_close(untracked, ours.0, 1e-6, &what);
+    }
+}
+
+#[test]
+fn a_head_that_is_stored() {
+    stored_heads(&Device::flex());
+    let device = gpu();
+    for form in Form::ALL {
+        with_form(form, || stored_heads(&device));
     }
 }
 

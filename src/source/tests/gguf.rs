@@ -41,7 +41,7 @@ const HUGGING_FACE: [&str; 9] = [
     "mlp.down_proj",
 ];
 
-fn add(writer: &mut GgufWriter, name: &str, shape: &[usize], ty: TensorType) {
+pub(super) fn add(writer: &mut GgufWriter, name: &str, shape: &[usize], ty: TensorType) {
     let ty = if shape.len() == 1 { TensorType::F32 } else { ty };
     writer.tensor(name, shape, ty, encode(ty, &values_of(name, shape)));
 }

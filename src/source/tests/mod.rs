@@ -2,6 +2,7 @@
 
 mod folder;
 mod gguf;
+mod holding;
 mod tokenizer;
 
 use super::*;

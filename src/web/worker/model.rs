@@ -5,10 +5,10 @@ use super::inbox::Inbox;
 use super::post::{post, scope};
 use crate::adapter::Method;
 use crate::demo::{self, Set};
-use crate::device::SelectedDevice;
+use crate::device::{DeviceInfo, SelectedDevice};
 use crate::error::{Error, Result};
 use crate::model::{Model, ModelConfig, Projection};
-use crate::source::Source;
+use crate::source::{Holding, Source};
 use crate::text::{Codec, Message};
 use crate::train::TrainConfig;
 use crate::web::hub::{Cancel, Hub, Progress, store};
@@ -34,6 +34,8 @@ pub struct OpenModel {
     pub name: String,
     pub codec: Codec,
     pub config: ModelConfig,
+    /// Where its weights are.
+    pub device: DeviceInfo,
     pub report: ModelReport,
 }
 
@@ -74,7 +76,8 @@ impl OpenModel {
         let what = format!("loading {}", source.name);
         let progress =
             |done, total| post(&Event::Progress { what: what.clone(), done: done as u64, total: total as u64 });
-        let model = Model::load_with(&source, &device.device, progress).await?;
+        let holding = Holding::f32(device.info.max_tensor_bytes);
+        let model = Model::load_with(&source, &device.device, &holding, progress).await?;
         let mut report = report(&from, &source, &codec);
         let from = match from {
             ModelSource::Files => match keep(&source.name, &picked, inbox).await {
@@ -89,7 +92,8 @@ impl OpenModel {
             from => from,
         };
         let config = model.config.clone();
-        Ok((Self { from, name: source.name, codec, config, report }, model))
+        let device = device.info.clone();
+        Ok((Self { from, name: source.name, codec, config, device, report }, model))
     }
 
     /// The tokens of a conversation, or of a text where the model knows no conversations.

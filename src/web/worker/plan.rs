@@ -4,6 +4,7 @@ use super::data::OpenData;
 use super::model::OpenModel;
 use crate::adapter::AdapterConfig;
 use crate::error::Result;
+use crate::source::check_trained_fits;
 use crate::web::protocol::{PlanReport, Settings};
 
 /// Bytes of a value.
@@ -18,13 +19,15 @@ pub struct Speed {
     pub measured: Option<f64>,
 }
 
-/// The adapter that `settings` describe, checked against the model.
+/// The adapter that `settings` describe, checked against the model and its device.
 pub fn adapter(settings: &Settings, open: &OpenModel) -> Result<AdapterConfig> {
     let Settings { method, dropout, .. } = *settings;
     let mut modules = settings.modules.clone();
     modules.sort();
     modules.dedup();
-    AdapterConfig { method, modules, dropout }.checked(&open.config)
+    let adapter = AdapterConfig { method, modules, dropout }.checked(&open.config)?;
+    check_trained_fits(&open.name, &open.config, &adapter, &open.device)?;
+    Ok(adapter)
 }
 
 /// What a run with `settings` would take.
