@@ -8,10 +8,11 @@ use crate::kernels::attention::Attention;
 use crate::kernels::block_matmul::BlockMatmul;
 use crate::kernels::matmul::{Multiply, Product};
 use crate::kernels::{
-    AdamWStep, AttentionShape, adamw, block_matmul, causal_attention, cross_entropy, global_norm, linear, rms_norm,
-    rotary, swiglu,
+    AdamWStep, AttentionShape, StoredWeight, adamw, block_matmul, causal_attention, cross_entropy, global_norm, linear,
+    rms_norm, rotary, swiglu,
 };
 use crate::model::{ModelConfig, Projection};
+use crate::weights::TensorType;
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Int, Tensor};
 use serde::Serialize;
@@ -113,6 +114,20 @@ pub fn measure_kernels(
         measure.add("linear (to x)", name, flop, values, || {
             Dispatch::multiply_as(g.clone().into_dispatch(), weight.clone().into_dispatch(), Product::Plain)
         })?;
+    }
+    // The file's bytes in, f32 out.
+    let [d_in, d_out] = Projection::Up.size(model);
+    for format in [TensorType::F16, TensorType::Q8_0, TensorType::Q4_1].into_iter() {
+        let at_once = d_out.min((1 << 23) / d_in).max(1);
+        let (elements, _) = format.block();
+        if !d_in.is_multiple_of(elements) {
+            continue;
+        }
+        let words = vec![0i32; format.bytes(d_in * at_once).div_ceil(4)];
+        let values = d_in * at_once + words.len();
+        let weight = StoredWeight::new(format, [at_once, d_in], vec![(0..at_once, words)], device);
+        let name = format!("{} x {d_in} in {}", at_once, format.name());
+        measure.add("dequantize", name, 0, values, || weight.values(0..at_once))?;
     }
     let count: usize = slots.iter().map(|slot| slot.len()).sum::<usize>().min(1 << 24);
     let gradient = filled([count], device);

@@ -70,7 +70,7 @@ impl Args {
         if !subjects.is_empty() {
             let holding = self.device.holding(&opened, &device)?;
             if !json {
-                output::note(&format!("base held {}", opened.held(&holding)));
+                output::status(&format!("base {}", opened.held(&holding)));
             }
             let model = opened.load(&device, &holding).await?;
             let setup = StepSetup {

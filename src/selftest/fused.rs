@@ -2,8 +2,10 @@
 
 use super::random_tensor;
 use crate::kernels::{
-    AttentionShape, causal_attention, diagonal_blocks, linear_cross_entropy, merge_blocks, rms_norm, rotary, swiglu,
+    AttentionShape, StoredWeight, causal_attention, diagonal_blocks, linear_cross_entropy, merge_blocks, rms_norm,
+    rotary, swiglu,
 };
+use crate::weights::TensorType;
 use burn::tensor::{Device, Int, Tensor};
 
 /// Rows, and their width.
@@ -44,5 +46,24 @@ pub fn results(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     let weight = random_tensor(33, [ROWS, WIDTH], device);
     let merged = merge_blocks(weight.clone(), diagonal_blocks(weight, 3), random_tensor(34, [3, 12, 7], device), true);
     results.push(("merge_blocks", merged.flatten(0, 1)));
+    results.extend(dequantized(device).map(|values| ("dequantize", values.flatten(0, 1))));
     results
+}
+
+/// Two formats, each in one of the kernel's ways: compiling all of them would take a browser too long.
+fn dequantized(device: &Device) -> [Tensor<2>; 2] {
+    let weight = |format: TensorType, width: usize| {
+        let (elements, size) = format.block();
+        let mut bytes: Vec<u8> = (0..6 * format.bytes(width)).map(|at| (at * at % 251) as u8).collect();
+        // A scale, and where the format has it a minimum, of about a tenth each.
+        for block in bytes.chunks_exact_mut(size) {
+            let scales = if elements == 256 { 4 } else { 2 };
+            block[..scales].copy_from_slice(&[0x66, 0x2e, 0x66, 0x2e][..scales]);
+        }
+        let words = bytes.chunks_exact(4).map(|word| i32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+        StoredWeight::new(format, [6, width], vec![(0..6, words.collect())], device)
+    };
+    let blocks = random_tensor(35, [3, 32, 2], device);
+    let ids = Tensor::<1, Int>::from_data([5, 0, 5], device);
+    [weight(TensorType::Q8_0, 96).merged_values(0..6, blocks), weight(TensorType::Q4K, 256).select(ids)]
 }

@@ -108,9 +108,9 @@ impl Source {
 
     /// Bytes that all tensors take on a device.
     pub fn held_bytes(&self, dtype: HeldDtype) -> u64 {
-        let bytes = |tensor: &Tensor| {
-            let ty = if tensor.is_matrix() { dtype.of(tensor.ty()) } else { TensorType::F32 };
-            ty.bytes(tensor.shape().iter().product()) as u64
+        let bytes = |tensor: &Tensor| match tensor.shape() {
+            [rows, width] => *rows as u64 * dtype.of(tensor.ty()).bytes(*width) as u64,
+            vector => vector.iter().map(|length| TensorType::F32.bytes(*length) as u64).product(),
         };
         self.tensors.all().map(|(_, tensor)| bytes(tensor)).sum()
     }

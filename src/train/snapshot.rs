@@ -185,7 +185,7 @@ impl RunIdentity {
     pub fn continues(&self, saved: &Self) -> Result<Vec<String>> {
         let refuse = |what: String| Err(Error::Usage(format!("cannot resume: {what}")));
         if self.model != saved.model {
-            return refuse("the checkpoint was made with another model".into());
+            return refuse("the checkpoint was made with another model, or with another --base-dtype".into());
         }
         if self.data != saved.data {
             return refuse(

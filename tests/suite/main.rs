@@ -11,4 +11,5 @@ mod identities;
 mod merged;
 mod recompute;
 mod selftest;
+mod stored;
 mod support;

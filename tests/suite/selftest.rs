@@ -9,7 +9,7 @@ use pollster::block_on;
 fn every_kernel_agrees_with_its_twin_on_this_gpu() {
     let _form = keep_form();
     let checks = block_on(check_kernels(&gpu().device, &Form::ALL)).expect("self-test");
-    assert_eq!(checks.len(), 2 * 11);
+    assert_eq!(checks.len(), 2 * 12);
     for check in checks {
         assert!(check.error <= 1e-5, "{check:?}");
     }
