@@ -148,7 +148,7 @@ pub async fn select_with_limits() -> Result<(SelectedDevice, Vec<(String, u64)>)
 }
 
 #[cfg(not(target_family = "wasm"))]
-pub use native::{list, select};
+pub use native::{available_memory, list, select};
 
 #[cfg(not(target_family = "wasm"))]
 mod native {
@@ -204,6 +204,31 @@ mod native {
         found
     }
 
+    /// Bytes of main memory that a program can still take without swapping; `None` where the system does not tell.
+    pub fn available_memory() -> Option<u64> {
+        let read = |path: &str| std::fs::read_to_string(path).ok();
+        // Linux, proc(5).
+        let available = available_in(&read("/proc/meminfo")?)?;
+        // A container may be allowed less (cgroup v2, seen from inside).
+        let limit = read("/sys/fs/cgroup/memory.max").and_then(|limit| limit.trim().parse::<u64>().ok());
+        let used = || {
+            let current: u64 = read("/sys/fs/cgroup/memory.current")?.trim().parse().ok()?;
+            // What files are cached there is given up where it is needed.
+            let stat = read("/sys/fs/cgroup/memory.stat")?;
+            let cached = stat.lines().find_map(|line| line.strip_prefix("inactive_file "))?.parse().ok()?;
+            Some(current.saturating_sub(cached))
+        };
+        let allowed = limit.and_then(|limit| Some(limit.saturating_sub(used()?)));
+        Some(allowed.map_or(available, |allowed| allowed.min(available)))
+    }
+
+    /// `MemAvailable` of `/proc/meminfo`, in bytes.
+    fn available_in(meminfo: &str) -> Option<u64> {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        kib.checked_mul(1024)
+    }
+
     /// Every device of this machine, as `--device` names them.
     pub async fn list() -> Vec<DeviceInfo> {
         let gpus = find().await.into_iter().map(|found| found.info);
@@ -243,5 +268,17 @@ mod native {
             .map_err(|e| Error::Device(format!("{} ({}) does not start: {e}", info.id, info.name)))?;
         let reason = if request == Request::Auto { "the first real GPU" } else { "asked for" };
         Ok(SelectedDevice { device, info, reason: reason.into() })
+    }
+
+    #[cfg(test)]
+    mod tests {
+        #[test]
+        fn available_memory_is_read_as_linux_writes_it() {
+            let meminfo = "MemTotal:       24689764 kB\nMemFree:         1219660 kB\nMemAvailable:   21804332 kB\n";
+            assert_eq!(super::available_in(meminfo), Some(21_804_332 * 1024));
+            for other in ["", "MemFree: 5 kB", "MemAvailable: many kB", "MemAvailable: 99999999999999999999 kB"] {
+                assert_eq!(super::available_in(other), None, "{other}");
+            }
+        }
     }
 }

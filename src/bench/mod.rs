@@ -3,10 +3,12 @@
 mod ceiling;
 mod kernels;
 mod launches;
+mod operations;
 mod step;
 
 pub use ceiling::{Ceiling, measure_ceiling};
 pub use kernels::{KernelRate, measure_kernels};
+pub use operations::step_operations;
 pub use step::{StepRate, StepSetup, Subject, measure_steps};
 
 use crate::error::{Error, Result};
@@ -46,11 +48,21 @@ fn filled<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// Begins the measurement of [`peak_rss_mb`] anew, where the system can.
-fn forget_peak_rss() {
+/// Begins the measurements of [`peak_rss_mb`] and [`device_mb`] anew, where the system can.
+fn forget_peaks(device: &Device) {
+    // What the pool keeps for later goes back to the driver.
+    device.memory_cleanup();
     // Linux, proc(5): 5 sets the peak to what is resident now. Without it the peak is that of the whole run.
     _ = std::fs::write("/proc/self/clear_refs", "5");
 }
+
+/// Memory that a GPU's pool holds, in MB, most of it since [`forget_peaks`]: it keeps what was given back. `None` on the CPU.
+fn device_mb(device: &Device) -> Option<f64> {
+    device.memory_pool_usage().map(|usage| usage.bytes_reserved as f64 / MIB)
+}
+
+/// Bytes of what is called MB in all these measurements.
+const MIB: f64 = (1 << 20) as f64;
 
 /// Largest resident memory of this process so far, in MB; `None` where the system does not tell.
 pub fn peak_rss_mb() -> Option<f64> {

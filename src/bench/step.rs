@@ -1,13 +1,14 @@
 //! Training steps, timed.
 
 use super::launches::LaunchCount;
-use super::{forget_peak_rss, median, peak_rss_mb, sync};
+use super::{MIB, device_mb, forget_peaks, median, peak_rss_mb, sync};
 use crate::adapter::AdapterConfig;
 use crate::data::Batch;
+use crate::device::Kind;
 use crate::error::{Error, Result};
-use crate::model::{Model, Targets, Tokens, next_token_loss};
+use crate::model::{Model, ModelConfig, Targets, Tokens, next_token_loss};
 use crate::random::Random;
-use crate::train::{Mode, TrainConfig, Trainer};
+use crate::train::{BaseBytes, BatchShape, MemorySetup, Mode, TrainConfig, Trainer};
 use serde::Serialize;
 use web_time::Instant;
 
@@ -24,9 +25,32 @@ pub struct StepSetup {
     pub steps: usize,
     /// Whether layers are computed twice, to keep less.
     pub grad_checkpoint: bool,
+    /// What computes.
+    pub device: Kind,
+    /// The model's weights.
+    pub base: BaseBytes,
 }
 
 impl StepSetup {
+    /// What `subject` should take with it, in MB.
+    fn planned_mb(&self, model: &ModelConfig, subject: &Subject) -> f64 {
+        let setup = MemorySetup {
+            model,
+            base: self.base,
+            adapter: match subject {
+                Subject::Frozen => None,
+                Subject::Adapter(adapter, mode) => Some((adapter, *mode)),
+            },
+            device: self.device,
+            batch: BatchShape { rows: self.batch_size, length: self.sequence },
+            accumulates: false,
+            grad_checkpoint: self.grad_checkpoint && *subject != Subject::Frozen,
+            validation: None,
+            saves: false,
+        };
+        setup.plan().total as f64 / MIB
+    }
+
     /// Random tokens, every one a target.
     fn batch(&self, random: &mut Random, vocab_size: usize) -> Batch {
         let count = self.batch_size * self.sequence;
@@ -76,6 +100,15 @@ pub struct StepRate {
     /// Largest resident memory of the process while the method ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_rss_mb: Option<f64>,
+    /// Largest memory of the device's pool while the method ran; absent on the CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_device_mb: Option<f64>,
+    /// What the memory plan says: of the device, or on the CPU of the process.
+    pub planned_mb: f64,
+    /// Operations of the step ([`step_operations`](super::step_operations)) a second, over those of a dense matmul; absent
+    /// where that was not measured in the same run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share_of_ceiling: Option<f64>,
 }
 
 /// Rounds over which the steps of every method are spread, so that a machine that slows down slows all of them.
@@ -87,11 +120,12 @@ const ROUNDS: usize = 4;
 /// If an adapter does not fit the model, or a step fails.
 pub async fn measure_steps(mut model: Model, subjects: &[Subject], setup: StepSetup) -> Result<Vec<StepRate>> {
     let rounds = ROUNDS.min(setup.steps);
+    let (config, device) = (model.config.clone(), model.device());
     let mut measured: Vec<Measured> = vec![Measured::default(); subjects.len()];
     for round in 0..rounds {
         let timed = setup.steps / rounds + usize::from(round < setup.steps % rounds);
         for (subject, measured) in subjects.iter().zip(&mut measured) {
-            forget_peak_rss();
+            forget_peaks(&device);
             (model, measured.trained) = match subject {
                 Subject::Frozen => (frozen_steps(model, setup, timed, measured)?, 0),
                 Subject::Adapter(adapter, mode) => {
@@ -100,9 +134,11 @@ pub async fn measure_steps(mut model: Model, subjects: &[Subject], setup: StepSe
             };
             let earlier = measured.peak_rss_mb.unwrap_or(0.0);
             measured.peak_rss_mb = peak_rss_mb().map(|peak| peak.max(earlier));
+            let earlier = measured.peak_device_mb.unwrap_or(0.0);
+            measured.peak_device_mb = device_mb(&device).map(|peak| peak.max(earlier));
         }
     }
-    Ok(subjects.iter().zip(measured).map(|(subject, measured)| measured.rate(subject, setup)).collect())
+    Ok(subjects.iter().zip(measured).map(|(subject, measured)| measured.rate(subject, setup, &config)).collect())
 }
 
 /// What was measured of one subject so far.
@@ -112,6 +148,7 @@ struct Measured {
     launches: Option<usize>,
     trained: usize,
     peak_rss_mb: Option<f64>,
+    peak_device_mb: Option<f64>,
 }
 
 impl Measured {
@@ -121,7 +158,7 @@ impl Measured {
         self.launches = launches.end();
     }
 
-    fn rate(mut self, subject: &Subject, setup: StepSetup) -> StepRate {
+    fn rate(mut self, subject: &Subject, setup: StepSetup, model: &ModelConfig) -> StepRate {
         let (method, mode) = match subject {
             Subject::Frozen => ("frozen", "none"),
             Subject::Adapter(adapter, Mode::Merged) => (adapter.method.name(), "merged"),
@@ -139,6 +176,9 @@ impl Measured {
             step_seconds_min: self.times[0],
             launches_per_step: self.launches,
             peak_rss_mb: self.peak_rss_mb,
+            peak_device_mb: self.peak_device_mb,
+            planned_mb: setup.planned_mb(model, subject),
+            share_of_ceiling: None,
         }
     }
 }

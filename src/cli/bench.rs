@@ -4,11 +4,11 @@ use super::common::{DeviceArgs, ModelArgs};
 use super::output;
 use crate::adapter::{AdapterConfig, Method};
 use crate::bench::{
-    Ceiling, KernelRate, StepRate, StepSetup, Subject, measure_ceiling, measure_kernels, measure_steps,
+    Ceiling, KernelRate, StepRate, StepSetup, Subject, measure_ceiling, measure_kernels, measure_steps, step_operations,
 };
 use crate::error::{Error, Result, did_you_mean};
 use crate::model::{ModelConfig, Projection};
-use crate::train::Mode;
+use crate::train::{BatchShape, Mode};
 use serde_json::{Value, json};
 
 /// Measure training steps, each kernel, and the limits of the device
@@ -66,6 +66,7 @@ impl Args {
         let subjects = self.subjects(config)?;
         let device = self.device.select(json).await?;
         let out = Output { json };
+        let mut rates = Vec::new();
         // Steps first: the ceiling's buffers would count into their peak memory.
         if !subjects.is_empty() {
             let holding = self.device.holding(&opened, &device)?;
@@ -79,12 +80,22 @@ impl Args {
                 warmup: self.warmup,
                 steps: self.steps,
                 grad_checkpoint: self.grad_checkpoint,
+                device: device.info.kind,
+                base: BaseBytes::held(&opened.source, &holding),
             };
-            out.steps(&measure_steps(model, &subjects, setup).await?)?;
+            rates = measure_steps(model, &subjects, setup).await?;
         }
-        if !self.steps_only {
+        if self.steps_only {
+            out.steps(&rates)?;
+        } else {
             let tokens = self.batch_size * self.seq;
             let ceiling = measure_ceiling(config, tokens, &device.device)?;
+            let batch = BatchShape { rows: self.batch_size, length: self.seq };
+            for (rate, subject) in rates.iter_mut().zip(&subjects) {
+                let gflops = step_operations(config, subject, batch) / rate.step_seconds / 1e9;
+                rate.share_of_ceiling = Some(gflops / ceiling.matmul_gflops);
+            }
+            out.steps(&rates)?;
             out.ceiling(&ceiling)?;
             let modules = Projection::parse_list(&self.target_modules)?;
             let adapter = self.diablo(modules, config)?;
@@ -152,22 +163,34 @@ impl Output {
         if !self.json {
             output::line(&format!("\nsteps of {} x {} tokens", first.batch_size, first.sequence))?;
             let heading = format!(
-                "{:<16}{:>12}{:>12}{:>12}{:>12}{:>10}{:>12}",
-                "method", "trained", "tokens/s", "s a step", "fastest", "launches", "memory MB"
+                "{:<16}{:>12}{:>12}{:>12}{:>12}{:>10}{:>12}{:>12}{:>12}{:>8}",
+                "method",
+                "trained",
+                "tokens/s",
+                "s a step",
+                "fastest",
+                "launches",
+                "memory MB",
+                "device MB",
+                "planned MB",
+                "share"
             );
             output::line(&output::Style::stdout().heading(&heading))?;
         }
         for rate in rates {
             self.put("bench", rate, || {
                 format!(
-                    "{:<16}{:>12}{:>12.1}{:>12.3}{:>12.3}{:>10}{:>12}",
+                    "{:<16}{:>12}{:>12.1}{:>12.3}{:>12.3}{:>10}{:>12}{:>12}{:>12.0}{:>8}",
                     if rate.mode == "none" { rate.method.into() } else { format!("{} {}", rate.method, rate.mode) },
                     output::thousands(rate.trainable_parameters),
                     rate.tokens_per_second,
                     rate.step_seconds,
                     rate.step_seconds_min,
                     rate.launches_per_step.map_or(String::new(), output::thousands),
-                    rate.peak_rss_mb.map_or(String::new(), |mb| format!("{mb:.0}"))
+                    rate.peak_rss_mb.map_or(String::new(), |mb| format!("{mb:.0}")),
+                    rate.peak_device_mb.map_or(String::new(), |mb| format!("{mb:.0}")),
+                    rate.planned_mb,
+                    rate.share_of_ceiling.map_or(String::new(), |share| format!("{:.0}%", 100.0 * share))
                 )
             })?;
         }

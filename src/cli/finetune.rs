@@ -10,10 +10,11 @@ use super::run_folder::{DEFAULT_FOLDER, Earlier, RunFolder};
 use super::{interrupt, output};
 use crate::adapter::Adapters;
 use crate::data::{Dataset, TrainRows};
+use crate::device::available_memory;
 use crate::error::{Error, Result};
 use crate::report::Sample;
 use crate::source::check_trained_fits;
-use crate::train::{Run, TrainEvent, Trainer};
+use crate::train::{BaseBytes, BatchShape, MemorySetup, Run, TrainEvent, Trainer, too_much};
 use flags::{AdapterFlags, TrainFlags};
 use plan::Plan;
 use std::path::PathBuf;
@@ -38,6 +39,9 @@ pub struct Args {
     /// Go on with the run in --adapter-path from its newest checkpoint
     #[arg(long, conflicts_with = "overwrite")]
     resume: bool,
+    /// Train even where the run would take more memory than is free
+    #[arg(long)]
+    ignore_memory: bool,
     /// Replace a run in --adapter-path that was not finished
     #[arg(long)]
     overwrite: bool,
@@ -82,9 +86,18 @@ impl Args {
         let holding = self.device.holding(&opened, &device)?;
         check_trained_fits(&opened.source.name, &opened.source.config, &adapter, &device.info)?;
 
-        let mut progress = Progress::new(json, folder, config.iters, self.steps_per_report);
         let (train, valid) = (&rows.train, rows.valid.as_ref());
         let dealt = TrainRows::new(train, config.pack_capacity());
+        let setup = {
+            let model = &opened.source.config;
+            let rows = BatchShape { rows: dealt.count(), length: dealt.longest() };
+            let valid = valid.map(|valid| BatchShape { rows: valid.summary.rows, length: valid.summary.longest });
+            let (base, device) = (BaseBytes::held(&opened.source, &holding), device.info.kind);
+            MemorySetup::of_run(model, base, &adapter, &config, device, [Some(rows), valid])
+        };
+        self.check_memory(&setup)?;
+        let memory = setup.plan();
+        let mut progress = Progress::new(json, folder, config.iters, self.steps_per_report);
         let plan = Plan {
             model: &opened,
             adapter: &adapter,
@@ -94,6 +107,7 @@ impl Args {
             rows: &dealt,
             valid,
             config: &config,
+            memory,
         };
         progress.header(&plan.to_json(), &plan.to_text())?;
         let settings = plan.settings();
@@ -119,6 +133,15 @@ impl Args {
         let adapters = Adapters::of(adapter.clone(), &model);
         let results = Results { opened: &opened, model: &model, folder, adapter, adapters, batch_size, json };
         self.show(results, &rows, settings).await
+    }
+
+    /// An error where the run would take more memory than is free, as far as that is known.
+    fn check_memory(&self, setup: &MemorySetup<'_>) -> Result<()> {
+        let room = if self.ignore_memory { None } else { available_memory() };
+        match room.and_then(|room| too_much(setup, room)) {
+            None => Ok(()),
+            Some(why) => Err(Error::Device(format!("{why}; --ignore-memory trains all the same"))),
+        }
     }
 
     /// The rows of all splits as tokens.

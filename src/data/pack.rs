@@ -25,6 +25,15 @@ impl<'a> TrainRows<'a> {
         self.packs.as_ref().map_or(self.examples.len(), Vec::len)
     }
 
+    /// Tokens of the longest.
+    pub fn longest(&self) -> usize {
+        let length = |example: &usize| self.examples[*example].input_ids.len();
+        match &self.packs {
+            None => (0..self.examples.len()).map(|example| length(&example)).max().unwrap_or(0),
+            Some(packs) => packs.iter().map(|pack| pack.iter().map(length).sum()).max().unwrap_or(0),
+        }
+    }
+
     /// Some of them side by side.
     ///
     /// # Panics

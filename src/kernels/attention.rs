@@ -22,6 +22,9 @@ use burn::tensor::Tensor;
 mod blocks;
 mod twin;
 
+pub(crate) use blocks::queries_of_a_block;
+pub(crate) use twin::parts as parts_of_queries;
+
 #[cfg(test)]
 mod tests;
 

@@ -38,7 +38,7 @@ pub struct StoredPart<B: Backend> {
 pub type StoredWeight = Stored<Dispatch>;
 
 /// Values of a weight that exist at a time, at most: 32 MiB. Small in tests, to have seams there.
-const MOST_VALUES: usize = if cfg!(test) { 5000 } else { 1 << 23 };
+pub(crate) const MOST_VALUES: usize = if cfg!(test) { 5000 } else { 1 << 23 };
 
 impl<B: Backend> Stored<B> {
     /// Bytes of a row.

@@ -67,7 +67,7 @@ pub trait LinearCrossEntropy: Backend {
 const MOST_LOGITS: usize = 1 << 23;
 
 /// Rows whose logits are made at a time.
-fn rows_at_a_time(classes: usize) -> usize {
+pub(crate) fn rows_at_a_time(classes: usize) -> usize {
     (MOST_LOGITS / classes).max(1)
 }
 

@@ -4,6 +4,7 @@ use super::Source;
 use super::tensors::Tensor;
 use crate::device::{DeviceInfo, Kind};
 use crate::error::{Error, Result};
+use crate::kernels::dequantize::MOST_VALUES;
 use crate::weights::{FloatType, TensorType, quoted};
 use crate::write;
 use std::ops::Range;
@@ -113,6 +114,20 @@ impl Source {
             vector => vector.iter().map(|length| TensorType::F32.bytes(*length) as u64).product(),
         };
         self.tensors.all().map(|(_, tensor)| bytes(tensor)).sum()
+    }
+
+    /// Bytes of the largest tensor as it is held, and of what is made f32 of a matrix at a time before its product, at most
+    /// (0: all are held as they are used).
+    pub fn largest_held(&self, holding: &Holding) -> [u64; 2] {
+        let sizes = self.tensors.all().map(|(name, tensor)| {
+            let shape = tensor.shape();
+            let (width, values) = (*shape.last().unwrap_or(&1), shape.iter().product::<usize>());
+            let Some((ty, parts)) = self.parts(name, holding) else { return [TensorType::F32.bytes(values) as u64, 0] };
+            let rows = parts.iter().map(Range::len).max().unwrap_or(0);
+            let at_once = values.min(MOST_VALUES.max(width));
+            [rows as u64 * ty.bytes(width) as u64, TensorType::F32.bytes(at_once) as u64]
+        });
+        sizes.fold([0, 0], |[held, made], [h, m]| [held.max(h), made.max(m)])
     }
 
     /// An error for the first matrix whose format no device works with.

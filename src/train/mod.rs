@@ -6,6 +6,7 @@ pub(crate) mod checkpoint_files;
 mod config;
 mod event;
 mod guard;
+mod memory;
 mod merged;
 mod parameters;
 mod queued;
@@ -18,6 +19,7 @@ mod trainer;
 
 pub use config::TrainConfig;
 pub use event::{EvalReport, StepReport, TrainEvent};
+pub use memory::{BaseBytes, BatchShape, MemoryPlan, MemorySetup, too_much};
 pub use parameters::Parameters;
 pub use queued::QueuedStep;
 pub(crate) use reading::read;

@@ -10,7 +10,7 @@ use std::ops::Range;
 /// Elements to which a slot's start is aligned: 256 bytes, so that a slice can be bound where it lies.
 const ALIGN: usize = 64;
 /// Elements of a segment, at most: 64 MiB, half of the smallest binding limit there is.
-const MAX_SEGMENT: usize = 1 << 24;
+pub(super) const MAX_SEGMENT: usize = 1 << 24;
 
 /// Parameters and AdamW moments of all slots.
 #[derive(Debug)]

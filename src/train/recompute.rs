@@ -28,6 +28,7 @@ pub fn loss_and_gradients(
     let loss = next_token_loss(model, model.norm.forward(top.clone()), targets) / total as f64;
     let mut grads = loss.backward();
     let mut g = top.grad_remove(&mut grads).expect("the loss depends on the last layer");
+    drop(top);
 
     let mut gradients = Vec::with_capacity(inputs.len());
     for (index, input) in inputs.into_iter().enumerate().rev() {

@@ -8,6 +8,7 @@ mod golden_smollm2;
 mod golden_tiny;
 mod hub;
 mod identities;
+mod memory;
 mod merged;
 mod recompute;
 mod selftest;

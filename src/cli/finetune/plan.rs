@@ -6,7 +6,7 @@ use crate::cli::output;
 use crate::data::{Dataset, TrainRows};
 use crate::device::SelectedDevice;
 use crate::source::Holding;
-use crate::train::TrainConfig;
+use crate::train::{MemoryPlan, TrainConfig};
 use serde_json::{Value, json};
 
 /// What is about to run, for the header.
@@ -19,6 +19,7 @@ pub struct Plan<'a> {
     pub rows: &'a TrainRows<'a>,
     pub valid: Option<&'a Dataset>,
     pub config: &'a TrainConfig,
+    pub memory: MemoryPlan,
 }
 
 impl Plan<'_> {
@@ -45,6 +46,7 @@ impl Plan<'_> {
             "target_tokens": train.summary.target_tokens,
             "valid_rows": valid.map_or(0, |valid| valid.summary.rows),
             "steps": config.iters,
+            "memory": self.memory,
         });
         match adapter.method {
             Method::Diablo { blocks } => object["blocks"] = blocks.into(),
@@ -72,6 +74,7 @@ impl Plan<'_> {
             ),
             ("device", common::describe(device)),
             ("dtype", model.held(holding)),
+            ("memory", self.memory.to_string()),
             (
                 "data",
                 format!(

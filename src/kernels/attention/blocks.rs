@@ -10,6 +10,11 @@ const SCORES: usize = 1 << 22;
 /// Queries of a block are a multiple of this one, the side of the largest tile of a product.
 const STEP: usize = 16;
 
+/// Queries of a block that see `seen` keys, for so many heads of all rows together.
+pub(crate) fn queries_of_a_block(heads: usize, seen: usize) -> usize {
+    (SCORES / (heads * seen)).max(1).next_multiple_of(STEP)
+}
+
 /// Queries, keys and values by head.
 struct ByHead<'a, B: Backend> {
     shape: &'a AttentionShape,
@@ -53,7 +58,7 @@ impl<'a, B: Multiply + CausalSoftmax> ByHead<'a, B> {
 
     /// Queries at a time.
     fn step(&self) -> usize {
-        (SCORES / (self.shape.rows * self.shape.heads * self.seen)).max(1).next_multiple_of(STEP)
+        queries_of_a_block(self.shape.rows * self.shape.heads, self.seen)
     }
 
     fn blocks(&self) -> impl Iterator<Item = Range<usize>> {

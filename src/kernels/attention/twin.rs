@@ -172,6 +172,15 @@ vectorised! {
     }
 }
 
+fn queries_of_a_part(length: usize) -> usize {
+    length.div_ceil(PARTS).max(PART).next_multiple_of(QUERIES)
+}
+
+/// Parts of a head's queries in a row of `length` tokens.
+pub(crate) fn parts(length: usize) -> usize {
+    length.div_ceil(queries_of_a_part(length))
+}
+
 /// Gradients of one part of a head's queries: to these, `[queries, head_dim]`, and to all keys and values,
 /// `[seen, head_dim]`.
 struct PartGradient {
@@ -193,8 +202,8 @@ pub(super) fn attention_backward(
     let g = values(&g);
     let AttentionShape { rows, heads, kv_heads, head_dim, .. } = *shape;
     let (length, seen) = (inputs.length, inputs.seen);
-    let part = length.div_ceil(PARTS).max(PART).next_multiple_of(QUERIES);
-    let parts = length.div_ceil(part);
+    let part = queries_of_a_part(length);
+    let parts = parts(length);
 
     let gradients: Vec<PartGradient> = (0..rows * heads * parts)
         .into_par_iter()

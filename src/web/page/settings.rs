@@ -236,7 +236,7 @@ impl SettingsView {
                 write::bytes(plan.bytes.iter().sum::<u64>()),
                 format!("≈ {}", write::duration(plan.step_seconds)),
                 format!("{:.1}", plan.epochs),
-                format!("weights {}, adapter {}, activations {}", parts[0], parts[1], parts[2]),
+                format!("weights {}, adapter {}, activations {}, scratch {}", parts[0], parts[1], parts[2], parts[3]),
             ]
         });
         let texts = texts.unwrap_or_else(|| std::array::from_fn(|_| "–".into()));

@@ -248,8 +248,8 @@ pub struct PlanReport {
     pub trainable: u64,
     /// Share of the model that they are.
     pub share: f64,
-    /// Bytes on the device: weights, adapter with moments and gradients, activations.
-    pub bytes: [u64; 3],
+    /// Bytes on the device: weights; adapter with moments and gradients; activations; what exists for a moment only.
+    pub bytes: [u64; 4],
     /// Seconds of a step, estimated from the device's check and, once it has trained, from its steps.
     pub step_seconds: f64,
     /// Passes over the data.

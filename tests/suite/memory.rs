@@ -1,0 +1,68 @@
+//! What training takes in memory against what the plan says, in processes of their own.
+
+use crate::cli::fixture::{Workspace, of_kind};
+use diablo::model::ModelConfig;
+use diablo::model::names::expected_tensors;
+use serde_json::{Value, json};
+
+/// How far reality may be from the plan.
+const TOLERANCE: f64 = 0.15;
+
+/// Fails unless `bench` measures as `measured` what it planned, for every method.
+fn compare(workspace: &Workspace, args: &str, measured: &str) {
+    let events = workspace.json(&format!("bench {args} --warmup 1 --steps 1 --steps-only --json"));
+    for rate in of_kind(&events, "bench") {
+        let [taken, planned] = [measured, "planned_mb"].map(|key| rate[key].as_f64().unwrap_or(f64::NAN));
+        let what = format!("{args}: {} {} took {taken:.0} MB, {planned:.0} planned", rate["method"], rate["mode"]);
+        assert!((taken / planned - 1.0).abs() <= TOLERANCE, "{what}");
+    }
+}
+
+#[test]
+fn a_plan_is_what_the_processor_takes() {
+    if cfg!(target_os = "linux") {
+        let methods = "diablo,diablo-side,lora,full";
+        let args = format!("--model demo --device cpu --methods {methods} --seq 256 --batch-size 24");
+        compare(&Workspace::new(), &args, "peak_rss_mb");
+    }
+}
+
+#[test]
+fn a_plan_is_what_a_gpu_takes() {
+    let workspace = Workspace::new();
+    compare(&workspace, "--model demo --device gpu --methods diablo,lora --seq 256 --batch-size 4", "peak_device_mb");
+    let args = "--model demo --device gpu --methods diablo --seq 256 --batch-size 8 --grad-checkpoint";
+    compare(&workspace, args, "peak_device_mb");
+}
+
+/// A model that fits into no machine: its file is all hole.
+#[test]
+fn what_does_not_fit_is_refused_before_it_is_loaded() {
+    if !cfg!(target_os = "linux") {
+        return; // Elsewhere nothing says how much is free.
+    }
+    let workspace = Workspace::new();
+    let mut config: Value = serde_json::from_slice(&workspace.read("model/config.json")).expect("JSON");
+    for (key, size) in [("hidden_size", 65_536), ("intermediate_size", 262_144), ("num_hidden_layers", 20)] {
+        config[key] = size.into();
+    }
+    workspace.write("model/config.json", config.to_string());
+    let config = ModelConfig::from_hf(&config, "config.json").expect("a model");
+    let (mut header, mut end) = (serde_json::Map::new(), 0);
+    for (name, shape) in expected_tensors(&config) {
+        let begin = end;
+        end += 2 * shape.iter().product::<usize>();
+        header.insert(name, json!({"dtype": "F16", "shape": shape, "data_offsets": [begin, end]}));
+    }
+    let header = Value::Object(header).to_string();
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    let start = bytes.len();
+    workspace.write("model/model.safetensors", bytes);
+    let file = std::fs::File::options().write(true).open(workspace.path("model/model.safetensors")).expect("the file");
+    file.set_len((start + end) as u64).expect("a file with a hole");
+    let message = workspace.fails("finetune --model model --data data --device cpu --json", 1);
+    for part in ["this run would take", "are free; ", "the base is", "--ignore-memory"] {
+        assert!(message.contains(part), "no \"{part}\" in: {message}");
+    }
+}
