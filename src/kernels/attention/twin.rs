@@ -182,11 +182,11 @@ pub(crate) fn parts(length: usize) -> usize {
 }
 
 /// Gradients of one part of a head's queries: to these, `[queries, head_dim]`, and to all keys and values,
-/// `[seen, head_dim]`.
-struct PartGradient {
-    dq: Vec<f32>,
-    dk: Vec<f32>,
-    dv: Vec<f32>,
+/// `[seen, head_dim]` each.
+struct PartGradient<'a> {
+    dq: &'a mut [f32],
+    dk: &'a mut [f32],
+    dv: &'a mut [f32],
 }
 
 /// Gradients to queries, keys and values, in their own shapes.
@@ -205,27 +205,24 @@ pub(super) fn attention_backward(
     let part = queries_of_a_part(length);
     let parts = parts(length);
 
-    let gradients: Vec<PartGradient> = (0..rows * heads * parts)
-        .into_par_iter()
-        .map(|task| {
-            let (row, head, part_index) = (task / parts / heads, task / parts % heads, task % parts);
-            let g = &g[row * length * heads * head_dim + head * head_dim..];
-            let queries = part_index * part..((part_index + 1) * part).min(length);
-            let mut gradient = PartGradient {
-                dq: vec![0.0; queries.len() * head_dim],
-                dk: vec![0.0; seen * head_dim],
-                dv: vec![0.0; seen * head_dim],
-            };
-            backward(&mut gradient, inputs.head(row, head), g, queries);
-            gradient
-        })
-        .collect();
+    // What all parts write is allocated here and not by each: what a thread allocates stays with that thread.
+    let (per_head, per_part) = (length * head_dim, seen * head_dim);
+    let mut dq_parts = vec![0.0; rows * heads * per_head];
+    let mut kv_parts = vec![0.0; rows * heads * parts * 2 * per_part];
+    let of_queries = dq_parts.chunks_mut(per_head).flat_map(|dq| dq.chunks_mut(part * head_dim));
+    let tasks: Vec<_> = of_queries.zip(kv_parts.chunks_mut(2 * per_part)).collect();
+    tasks.into_par_iter().enumerate().for_each(|(task, (dq, kv))| {
+        let (row, head, part_index) = (task / parts / heads, task / parts % heads, task % parts);
+        let g = &g[row * length * heads * head_dim + head * head_dim..];
+        let queries = part_index * part..((part_index + 1) * part).min(length);
+        let (dk, dv) = kv.split_at_mut(per_part);
+        backward(&mut PartGradient { dq, dk, dv }, inputs.head(row, head), g, queries);
+    });
 
     let dq = in_chunks(q.shape().num_elements(), heads * head_dim, |token, out| {
         let (row, t) = (token / length, token % length);
         for (head, out) in out.chunks_exact_mut(head_dim).enumerate() {
-            let gradient = &gradients[(row * heads + head) * parts + t / part];
-            out.copy_from_slice(&gradient.dq[t % part * head_dim..][..head_dim]);
+            out.copy_from_slice(&dq_parts[(row * heads + head) * per_head + t * head_dim..][..head_dim]);
         }
     });
     let (mut dk, mut dv) = (vec![0.0; k.shape().num_elements()], vec![0.0; v.shape().num_elements()]);
@@ -235,9 +232,10 @@ pub(super) fn attention_backward(
         let (row, at) = (token / seen, token % seen * head_dim);
         for kv_head in 0..kv_heads {
             let out = kv_head * head_dim..(kv_head + 1) * head_dim;
-            for gradient in &gradients[(row * kv_heads + kv_head) * group..][..group] {
-                add(&mut dk[out.clone()], &gradient.dk[at..][..head_dim]);
-                add(&mut dv[out.clone()], &gradient.dv[at..][..head_dim]);
+            let of_group = &kv_parts[(row * kv_heads + kv_head) * group * 2 * per_part..][..group * 2 * per_part];
+            for gradient in of_group.chunks_exact(2 * per_part) {
+                add(&mut dk[out.clone()], &gradient[at..][..head_dim]);
+                add(&mut dv[out.clone()], &gradient[per_part + at..][..head_dim]);
             }
         }
     });
@@ -251,7 +249,7 @@ fn add(to: &mut [f32], from: &[f32]) {
 
 vectorised! {
     /// `g` is the result's gradient, from the head's part of the row's first query.
-    fn backward(simd; gradient: &mut PartGradient, head: Head<'_>, g: &[f32], part: Range<usize>) {
+    fn backward(simd; gradient: &mut PartGradient<'_>, head: Head<'_>, g: &[f32], part: Range<usize>) {
         let dim = head.head_dim;
         let most = head.keys(part.end - 1).end;
         let (mut p, mut ds) = (vec![0.0; QUERIES * most], vec![0.0; QUERIES * most]);

@@ -7,6 +7,7 @@
 
 mod lower;
 mod operations;
+mod pool;
 mod step;
 
 pub use lower::too_much;
@@ -98,7 +99,8 @@ pub struct MemoryPlan {
     pub adapter: u64,
     /// What a forward pass keeps for the backward pass.
     pub activations: u64,
-    /// What exists for a moment: logits, scores, gradients of activations, copies.
+    /// What exists for a moment (logits, scores, gradients of activations, copies), and on a GPU what the pool holds
+    /// besides all that is asked for.
     pub scratch: u64,
     /// The program itself, in main memory; part of `total` on the CPU.
     pub program: u64,
@@ -143,6 +145,7 @@ impl<'a> MemorySetup<'a> {
         let sum = |phase: &Phase| phase.adapter + phase.activations + phase.scratch;
         let Phase { adapter, activations, scratch } = phases.into_iter().max_by_key(sum).unwrap_or_default();
         let base = self.base.resident;
+        let scratch = scratch + self.unused(base, adapter + activations + scratch);
         let program = self.program();
         let mut plan = MemoryPlan { total: 0, base, adapter, activations, scratch, program };
         plan.total = base + adapter + activations + scratch;
@@ -150,6 +153,16 @@ impl<'a> MemorySetup<'a> {
             plan.total += program;
         }
         plan
+    }
+
+    /// Bytes that the pool of a GPU holds besides the base's and `others`.
+    fn unused(&self, base: u64, others: u64) -> u64 {
+        if self.device == Kind::Cpu || cfg!(target_family = "wasm") {
+            return 0;
+        }
+        let batches = [Some(self.batch), self.validation].into_iter().flatten();
+        let largest = batches.map(|batch| Step::new(self, batch).largest()).max().unwrap_or(0);
+        pool::held(self.model, base, others, largest).saturating_sub(base + others)
     }
 
     /// Values that are trained.

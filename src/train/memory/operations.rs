@@ -145,11 +145,16 @@ impl Step<'_> {
     }
 
     /// Of a block of attention on a GPU: its queries, and its scores.
-    fn block(&self) -> (u64, u64) {
+    pub(super) fn block(&self) -> (u64, u64) {
         let BatchShape { rows, length } = self.batch;
         let heads = self.setup.model.num_attention_heads;
         let queries = attention::queries_of_a_block(rows * heads, length).min(length);
         ((rows * queries) as u64 * self.q, (rows * heads * queries * length) as u64)
+    }
+
+    /// Logits that exist at a time, unless the head is trained.
+    pub(super) fn logits(&self) -> u64 {
+        (linear_cross_entropy::rows_at_a_time(self.vocab as usize) as u64).min(self.t) * self.vocab
     }
 
     /// Final norm, the rows that are trained (all of them, at worst), head and loss. The stream is there; with a gradient it
@@ -165,16 +170,16 @@ impl Step<'_> {
             self.ledger.take(t * vocab);
             return;
         }
-        let rows = (linear_cross_entropy::rows_at_a_time(vocab as usize) as u64).min(t);
+        let logits = self.logits();
         if with_gradient {
             self.ledger.take(t * hidden); // to them, in parts
-            self.ledger.pass(rows * vocab);
-            if rows < t {
+            self.ledger.pass(logits);
+            if logits < t * vocab {
                 self.ledger.pass(t * hidden); // the parts joined
             }
             self.ledger.give(t * hidden); // the rows
         } else {
-            self.ledger.pass(rows * vocab);
+            self.ledger.pass(logits);
         }
     }
 

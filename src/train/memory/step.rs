@@ -166,6 +166,17 @@ impl<'a> Step<'a> {
         F32 * self.ledger.peak
     }
 
+    /// Bytes of the largest single allocation.
+    pub(super) fn largest(&self) -> u64 {
+        let logits = match self.place {
+            Some(Place::Weight) => self.t * self.vocab,
+            _ => self.logits(),
+        };
+        let segment = self.trained.min(MAX_SEGMENT as u64);
+        let widest = self.t * self.mlp.max(self.q).max(self.hidden);
+        F32 * logits.max(segment).max(widest).max(self.block().1)
+    }
+
     /// The tables of angles, the scratch of a quantised base, and where all weights are trained their sums with the updates.
     pub(super) fn begin(&mut self) {
         let BaseBytes { resident, dequantised, .. } = self.setup.base;
