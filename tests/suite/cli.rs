@@ -39,7 +39,7 @@ fn a_json_run_tells_everything_and_its_loss_falls() {
     let memory = |part: &str| start["memory"][part].as_u64().expect("bytes");
     let parts = ["base", "adapter", "activations", "scratch", "program"];
     assert!(parts.iter().all(|part| memory(part) > 0), "{start}");
-    assert_eq!(memory("total"), parts.iter().map(|part| memory(part)).sum());
+    assert_eq!(memory("total"), parts.iter().map(|part| memory(part)).sum::<u64>());
 
     let steps: Vec<u64> = of_kind(&run, "step").map(|event| event["step"].as_u64().expect("step")).collect();
     assert_eq!(steps, (1..=24).collect::<Vec<_>>());
