@@ -89,16 +89,6 @@ pub fn cpu(reason: impl Into<String>) -> SelectedDevice {
     SelectedDevice { device: Device::flex(), info, reason: reason.into() }
 }
 
-/// Bytes of this machine's memory that are free; `None` where the system does not say.
-pub fn available_memory() -> Option<u64> {
-    if !cfg!(target_os = "linux") {
-        return None;
-    }
-    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-}
-
 fn describe(id: String, info: &gpu::AdapterInfo, limits: &gpu::Limits) -> DeviceInfo {
     let (binding, buffer) = (limits.max_storage_buffer_binding_size, limits.max_buffer_size);
     let software = info.device_type == gpu::DeviceType::Cpu || info.name.to_lowercase().contains("swiftshader");

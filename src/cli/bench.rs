@@ -8,7 +8,7 @@ use crate::bench::{
 };
 use crate::error::{Error, Result, did_you_mean};
 use crate::model::{ModelConfig, Projection};
-use crate::train::{BatchShape, Mode};
+use crate::train::{BaseBytes, BatchShape, Mode};
 use serde_json::{Value, json};
 
 /// Measure training steps, each kernel, and the limits of the device
