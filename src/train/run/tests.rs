@@ -35,8 +35,8 @@ fn trainer(device: &Device, dropout: f64, iters: usize) -> Trainer {
     let config = ModelConfig { tie_word_embeddings: false, ..tiny_config() };
     let mut model = Model::random(config, device, 0.2, 5);
     let [vocab, hidden] = model.embedding.dims();
-    let good = model.embedding.narrow(0, 0, vocab - 1);
-    model.embedding = Tensor::cat(vec![good, Tensor::full([1, hidden], f32::NAN, device)], 0);
+    let good = model.embedding.to_dense().narrow(0, 0, vocab - 1);
+    model.embedding = Tensor::cat(vec![good, Tensor::full([1, hidden], f32::NAN, device)], 0).into();
     let adapter =
         AdapterConfig { method: Method::Diablo { blocks: 4 }, modules: Projection::DEFAULT.to_vec(), dropout };
     let config = TrainConfig {

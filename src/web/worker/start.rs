@@ -70,8 +70,10 @@ async fn launch_ms(device: &Device) -> Result<f64> {
 
 async fn matmul_gflops(device: &Device) -> Result<f64> {
     let [rows, columns, depth] = PRODUCT;
-    let linear =
-        crate::model::Linear { weight: Tensor::random([columns, depth], Distribution::Default, device), bias: None };
+    let linear = crate::model::Linear {
+        weight: Tensor::random([columns, depth], Distribution::Default, device).into(),
+        bias: None,
+    };
     let x = Tensor::<2>::random([rows, depth], Distribution::Default, device);
     let corner = |y: Tensor<2>| y.narrow(0, 0, 1).narrow(1, 0, 1);
     crate::train::read(corner(linear.forward(x.clone(), None))).await?;
