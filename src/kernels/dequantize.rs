@@ -186,6 +186,8 @@ pub trait Dequantize: Backend {
 
 /// Values that a thread makes at a time, about.
 const PIECE: usize = 1 << 14;
+/// Values for which it is not worth while to wake other threads.
+const FEW: usize = 1 << 16;
 
 /// The rows that `source` gives the bytes of, `[rows, width]`; `finish` may change each.
 fn by_rows<'a>(
@@ -196,13 +198,18 @@ fn by_rows<'a>(
 ) -> Vec<f32> {
     let mut values = vec![0.0; rows * width];
     let at_once = PIECE.div_ceil(width);
-    values.par_chunks_mut(at_once * width).enumerate().for_each(|(chunk, values)| {
+    let piece = |(piece, values): (usize, &mut [f32])| {
         for (row, values) in values.chunks_exact_mut(width).enumerate() {
-            let row = chunk * at_once + row;
+            let row = piece * at_once + row;
             format.dequantize(source(row), values);
             finish(row, values);
         }
-    });
+    };
+    if values.len() <= FEW {
+        values.chunks_mut(at_once * width).enumerate().for_each(piece);
+    } else {
+        values.par_chunks_mut(at_once * width).enumerate().for_each(piece);
+    }
     values
 }
 

@@ -330,7 +330,7 @@ fn identity_9_orientation_of_rectangular_blocks() {
     // in 4, out 6, two blocks of 2 x 3; one input at a time shows where each block lands.
     let blocks =
         Tensor::<3>::from_data(TensorData::new((1..=12).map(|v| v as f32).collect::<Vec<_>>(), [2, 2, 3]), &flex());
-    let linear = Linear { weight: Tensor::zeros([6, 4], &flex()), bias: None };
+    let linear = Linear { weight: Tensor::<2>::zeros([6, 4], &flex()).into(), bias: None };
     let x = Tensor::<2>::from_data([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]], &flex());
     let y = host(linear.forward(x, Some(&diablo(blocks))));
     assert_eq!(y, [1.0, 2.0, 3.0, 0.0, 0.0, 0.0, 4.0, 5.0, 6.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 10.0, 11.0, 12.0]);

@@ -70,7 +70,7 @@ fn the_flag_is_told_and_kept() {
     // Everything that runs a model takes the flag.
     let question = "--prompt hello --max-tokens 4 --adapter-path small --base-dtype f16 --device cpu";
     workspace.succeeds(&format!("generate --model model {question}"));
-    workspace.succeeds("eval --model model --data data --adapter-path small --base-dtype f16 --device cpu");
+    workspace.succeeds("eval --model model --data data/valid.jsonl --adapter-path small --base-dtype f16 --device cpu");
     workspace.succeeds("bench --model model --seq 8 --steps 1 --steps-only --base-dtype f16 --device cpu --json");
     let full = "finetune --model model --data data --device cpu --method full --all-weights --iters 2";
     let message = workspace.fails(&format!("{full} --base-dtype f16 --adapter-path all"), 2);
