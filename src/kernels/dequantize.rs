@@ -1,6 +1,6 @@
 //! `dequantize`: rows of a weight that a device keeps as the file has it, as f32, an adapter's blocks added on the way.
 
-use super::cpu::{indices, tensor, values};
+use super::cpu::{in_chunks, indices, tensor, values};
 use super::launch::{Form, Shader, contiguous, empty_like};
 use crate::weights::TensorType;
 use burn::backend::{
@@ -11,7 +11,6 @@ use burn::backend::{
     wgpu::{CubeBackend, CubeTensor, into_contiguous},
 };
 use burn::tensor::{DType, Device, Int, Shape, Tensor, TensorData};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// A weight as its file has it, on primitives: whole rows, in one part or in several.
@@ -196,20 +195,19 @@ fn by_rows<'a>(
     source: impl Fn(usize) -> &'a [u8] + Sync,
     finish: impl Fn(usize, &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    let mut values = vec![0.0; rows * width];
     let at_once = PIECE.div_ceil(width);
-    let piece = |(piece, values): (usize, &mut [f32])| {
+    let piece = |piece: usize, values: &mut [f32]| {
         for (row, values) in values.chunks_exact_mut(width).enumerate() {
             let row = piece * at_once + row;
             format.dequantize(source(row), values);
             finish(row, values);
         }
     };
-    if values.len() <= FEW {
-        values.chunks_mut(at_once * width).enumerate().for_each(piece);
-    } else {
-        values.par_chunks_mut(at_once * width).enumerate().for_each(piece);
+    if rows * width > FEW {
+        return in_chunks(rows * width, at_once * width, piece);
     }
+    let mut values = vec![0.0; rows * width];
+    values.chunks_mut(at_once * width).enumerate().for_each(|(at, values)| piece(at, values));
     values
 }
 
