@@ -5,7 +5,9 @@
 use crate::adapter::{AdapterConfig, Method};
 use crate::data::Batch;
 use crate::error::Result;
-use crate::kernels::{AdamWStep, Form, adamw, block_matmul, global_norm, linear, matmul, matmul_transposed};
+use crate::kernels::{
+    AdamWStep, Form, adamw, block_matmul, global_norm, linear, matmul, matmul_transposed, step_guard,
+};
 use crate::model::{Architecture, Model, ModelConfig, Projection};
 use crate::random::Random;
 use crate::train::{Schedule, TrainConfig, Trainer, read};
@@ -115,7 +117,9 @@ fn optimizer(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
         step: 3,
     };
     let [p, m, v] = adamw([buffer(5), buffer(6), buffer(7).square()], buffer(8), norm.clone(), step);
-    vec![("adamw", Tensor::cat(vec![p, m, v], 0)), ("global_norm", norm)]
+    let loss = random_tensor(9, [1], device);
+    let guarded = step_guard(norm.clone(), loss, Tensor::zeros([2], device));
+    vec![("adamw", Tensor::cat(vec![p, m, v], 0)), ("global_norm", norm), ("step_guard", guarded)]
 }
 
 fn random_tensor<const D: usize>(seed: u64, shape: [usize; D], device: &Device) -> Tensor<D> {

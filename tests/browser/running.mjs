@@ -13,8 +13,8 @@ const QUESTION = "Tell me who Juno is.";
 /** The trap of a module whose constructors run at every call costs 6 ms a launch, a busy machine far less. */
 const MOST_LAUNCH_MS = 3;
 const KERNELS = [
-  "adamw", "block_matmul", "block_matmul_dd", "causal_softmax", "cross_entropy", "global_norm", "matmul", "merge_blocks",
-  "rms_norm", "rotary", "swiglu",
+  "adamw", "block_matmul", "block_matmul_dd", "causal_softmax", "cross_entropy", "dequantize", "global_norm",
+  "matmul", "merge_blocks", "rms_norm", "rotary", "step_guard", "swiglu",
 ];
 
 /** Runs the native binary; its standard output. */

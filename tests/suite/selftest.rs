@@ -4,12 +4,21 @@ use crate::support::*;
 use diablo::kernels::Form;
 use diablo::selftest::{check_kernels, toy_losses};
 use pollster::block_on;
+use std::collections::BTreeSet;
 
 #[test]
 fn every_kernel_agrees_with_its_twin_on_this_gpu() {
     let _form = keep_form();
     let checks = block_on(check_kernels(&gpu().device, &Form::ALL)).expect("self-test");
-    assert_eq!(checks.len(), 2 * 12);
+    let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders")).expect("shaders/");
+    let files: Vec<_> = folder.map(|entry| entry.expect("entry").path()).collect();
+    let shaders = files.iter().filter(|path| path.extension().is_some_and(|ending| ending == "wgsl"));
+    let shaders: BTreeSet<_> = shaders.map(|path| path.file_stem().expect("a name").to_string_lossy()).collect();
+    for form in Form::ALL {
+        let of_form = checks.iter().filter(|check| check.form == format!("{form:?}"));
+        let checked: BTreeSet<_> = of_form.map(|check| check.name.into()).collect();
+        assert_eq!(checked, shaders, "{form:?}: every shader is in the self-test");
+    }
     for check in checks {
         assert!(check.error <= 1e-5, "{check:?}");
     }
