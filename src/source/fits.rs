@@ -11,14 +11,24 @@ use crate::write;
 /// Bytes of a value.
 const F32: u64 = 4;
 
+/// What to take where a model does not fit, by the values of its longest row.
+const OTHERS: [(&str, u64); 4] = [
+    ("HuggingFaceTB/SmolLM2-1.7B-Instruct", 8192),
+    ("HuggingFaceTB/SmolLM2-360M-Instruct", 2560),
+    ("HuggingFaceTB/SmolLM2-135M-Instruct", 1536),
+    ("the bundled model", 448),
+];
+
 impl Source {
     /// Says whether `device` can bind every row of every tensor; matrices are held in parts where it cannot bind them
     /// whole.
     ///
     /// # Errors
-    /// If one cannot: which, and what limit it breaks.
+    /// If one cannot: which, what limit it breaks, and which model would fit.
     pub fn check_fits(&self, device: &DeviceInfo) -> Result<()> {
-        check(&self.name, "a row of ", longest_row(&self.config), device)
+        let fits = OTHERS.iter().find(|(_, row)| F32 * row <= device.max_tensor_bytes);
+        let advice = fits.map_or(String::new(), |(name, _)| format!("{name} would fit, and "));
+        check(&self.name, "a row of ", longest_row(&self.config), device, &advice)
     }
 }
 
@@ -29,10 +39,10 @@ impl Source {
 pub fn check_trained_fits(name: &str, model: &ModelConfig, adapter: &AdapterConfig, device: &DeviceInfo) -> Result<()> {
     let sizes = slots(adapter, model).into_iter().map(|slot| (F32 * slot.len() as u64, slot.tensor));
     let (bytes, tensor) = sizes.max_by_key(|(bytes, _)| *bytes).unwrap_or_default();
-    check(name, "training ", (tensor, bytes), device)
+    check(name, "training ", (tensor, bytes), device, "diablo's blocks or lora take less, and ")
 }
 
-fn check(model: &str, what: &str, (name, bytes): (String, u64), device: &DeviceInfo) -> Result<()> {
+fn check(model: &str, what: &str, (name, bytes): (String, u64), device: &DeviceInfo, advice: &str) -> Result<()> {
     if bytes <= device.max_tensor_bytes {
         return Ok(());
     }
@@ -44,7 +54,8 @@ fn check(model: &str, what: &str, (name, bytes): (String, u64), device: &DeviceI
     let (takes, most) = (write::bytes(bytes), write::bytes(device.max_tensor_bytes));
     let (device, limit) = (&device.name, device.max_tensor_limit);
     let what = format!("{what}{name} takes {takes} in one piece");
-    Err(Error::model(model, format!("{what}, and this device ({device}) binds at most {most} ({limit}); {elsewhere}")))
+    let limit = format!("this device ({device}) binds at most {most} ({limit})");
+    Err(Error::model(model, format!("{what}, and {limit}; {advice}{elsewhere}")))
 }
 
 /// The longest row of a model's tensors: the tensor's name, and the row's bytes as f32.
@@ -64,17 +75,26 @@ mod tests {
     fn what_does_not_fit_is_named_with_the_limit() {
         let mut device = cpu("").info;
         let largest = || ("model.layers.0.mlp.down_proj.weight".to_owned(), 519 << 20);
+        let check =
+            |model, what, tensor, device: &DeviceInfo| check(model, what, tensor, device, "less would fit, and ");
         check("mine", "training ", largest(), &device).unwrap();
         (device.name, device.max_tensor_limit) = ("Some GPU".into(), "maxBufferSize");
         device.max_tensor_bytes = 519 << 20;
         check("mine", "training ", largest(), &device).unwrap();
         device.max_tensor_bytes = 128 << 20;
         let error = check("mine", "training ", largest(), &device).unwrap_err().to_string();
-        for part in
-            ["mine: training model.layers.0.mlp.down_proj.weight takes 544 MB", "Some GPU", "134 MB (maxBufferSize)"]
-        {
+        for part in [
+            "mine: training model.layers.0.mlp.down_proj.weight takes 544 MB",
+            "Some GPU",
+            "134 MB (maxBufferSize); less would",
+        ] {
             assert!(error.contains(part), "{error} lacks {part}");
         }
+    }
+
+    #[test]
+    fn the_largest_of_the_other_models_stands_first() {
+        assert!(OTHERS.is_sorted_by(|(_, a), (_, b)| a > b));
     }
 
     #[test]
