@@ -117,7 +117,7 @@ pub fn measure_kernels(
     }
     // The file's bytes in, f32 out.
     let [d_in, d_out] = Projection::Up.size(model);
-    for format in [TensorType::F16, TensorType::Q8_0, TensorType::Q4_1].into_iter() {
+    for format in [TensorType::F16, TensorType::Q8_0, TensorType::Q4_1] {
         let at_once = d_out.min((1 << 23) / d_in).max(1);
         let (elements, _) = format.block();
         if !d_in.is_multiple_of(elements) {

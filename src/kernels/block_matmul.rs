@@ -200,7 +200,6 @@ fn tile_of(size: u32, most: u32) -> u32 {
 /// `block_matmul_dd.wgsl` for blocks of `d_in × d_out`.
 pub(crate) fn gradient_shader(form: Form, d_in: u32, d_out: u32) -> Shader {
     const STAGED_TOKENS: u32 = 16;
-    let [tall, wide] = register_tile(d_in, d_out);
     let workgroup = match form {
         Form::Register => [16, 1, 1],
         Form::Workgroup => {
@@ -214,14 +213,17 @@ pub(crate) fn gradient_shader(form: Form, d_in: u32, d_out: u32) -> Shader {
     let text = include_str!("../../shaders/block_matmul_dd.wgsl");
     let constants = match form {
         Form::Workgroup => vec![("STAGED", STAGED_TOKENS)],
-        Form::Register => vec![
-            ("TALL", tall),
-            ("TALL2", u32::from(tall >= 2)),
-            ("TALL3", u32::from(tall == 3)),
-            ("WIDE", wide),
-            ("WIDE2", u32::from(wide == 2)),
-            ("VECTORS", u32::from(d_in.is_multiple_of(4) && d_out.is_multiple_of(4))),
-        ],
+        Form::Register => {
+            let [tall, wide] = register_tile(d_in, d_out);
+            vec![
+                ("TALL", tall),
+                ("TALL2", u32::from(tall >= 2)),
+                ("TALL3", u32::from(tall == 3)),
+                ("WIDE", wide),
+                ("WIDE2", u32::from(wide == 2)),
+                ("VECTORS", u32::from(d_in.is_multiple_of(4) && d_out.is_multiple_of(4))),
+            ]
+        }
     };
     Shader { name: "block_matmul_dd", text, form, constants, workgroup }
 }

@@ -47,6 +47,12 @@ pub(crate) fn in_chunks(length: usize, chunk: usize, write: impl Fn(usize, &mut 
     values
 }
 
+/// `length` zeros, cleared on all threads.
+pub(crate) fn zeros(length: usize) -> Vec<f32> {
+    const CHUNK: usize = 1 << 16;
+    in_chunks(length, CHUNK, |_, _| ())
+}
+
 /// A tensor of `values` in order.
 pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape)), DType::F32)

@@ -26,9 +26,7 @@ impl Source {
     /// # Errors
     /// If one cannot: which, what limit it breaks, and which model would fit.
     pub fn check_fits(&self, device: &DeviceInfo) -> Result<()> {
-        let fits = OTHERS.iter().find(|(_, row)| F32 * row <= device.max_tensor_bytes);
-        let advice = fits.map_or(String::new(), |(name, _)| format!("{name} would fit, and "));
-        check(&self.name, "a row of ", longest_row(&self.config), device, &advice)
+        check(&self.name, "a row of ", longest_row(&self.config), device, &what_fits(device))
     }
 }
 
@@ -40,6 +38,12 @@ pub fn check_trained_fits(name: &str, model: &ModelConfig, adapter: &AdapterConf
     let sizes = slots(adapter, model).into_iter().map(|slot| (F32 * slot.len() as u64, slot.tensor));
     let (bytes, tensor) = sizes.max_by_key(|(bytes, _)| *bytes).unwrap_or_default();
     check(name, "training ", (tensor, bytes), device, "diablo's blocks or lora take less, and ")
+}
+
+/// Which of the other models `device` can bind, for people; empty where it is none.
+fn what_fits(device: &DeviceInfo) -> String {
+    let fits = OTHERS.iter().find(|(_, row)| F32 * row <= device.max_tensor_bytes);
+    fits.map_or(String::new(), |(name, _)| format!("{name} would fit, and "))
 }
 
 fn check(model: &str, what: &str, (name, bytes): (String, u64), device: &DeviceInfo, advice: &str) -> Result<()> {
@@ -89,6 +93,20 @@ mod tests {
             "134 MB (maxBufferSize); less would",
         ] {
             assert!(error.contains(part), "{error} lacks {part}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_does_not_fit_names_another_model() {
+        let mut device = cpu("").info;
+        let row = || ("model.layers.0.mlp.down_proj.weight".to_owned(), 44_032);
+        for (limit, at) in [(44_031, Some(0)), (10_240, Some(1)), (10_239, Some(2)), (1792, Some(3)), (1791, None)] {
+            device.max_tensor_bytes = limit;
+            let error = check("mine", "a row of ", row(), &device, &what_fits(&device)).unwrap_err().to_string();
+            match at {
+                Some(at) => assert!(error.contains(&format!("{} would fit, and ", OTHERS[at].0)), "{limit}: {error}"),
+                None => assert!(!error.contains("would fit"), "{limit}: {error}"),
+            }
         }
     }
 

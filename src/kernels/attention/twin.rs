@@ -3,7 +3,7 @@
 //! The scores of those queries are the only thing that grows with the number of keys, and they stay in a core's cache.
 
 use super::{AttentionShape, row_of, visible};
-use crate::kernels::cpu::{exp, in_chunks, max, sum2, tensor, values, vectorised};
+use crate::kernels::cpu::{exp, in_chunks, max, sum2, tensor, values, vectorised, zeros};
 use crate::kernels::tiles::{Operand, add_product};
 use burn::backend::{TensorMetadata, flex::FlexTensor};
 use rayon::prelude::*;
@@ -207,8 +207,8 @@ pub(super) fn attention_backward(
 
     // What all parts write is allocated here and not by each: what a thread allocates stays with that thread.
     let (per_head, per_part) = (length * head_dim, seen * head_dim);
-    let mut dq_parts = in_chunks(rows * heads * per_head, per_head, |_, _| ());
-    let mut kv_parts = in_chunks(rows * heads * parts * 2 * per_part, 2 * per_part, |_, _| ());
+    let mut dq_parts = zeros(rows * heads * per_head);
+    let mut kv_parts = zeros(rows * heads * parts * 2 * per_part);
     let of_queries = dq_parts.chunks_mut(per_head).flat_map(|dq| dq.chunks_mut(part * head_dim));
     let tasks: Vec<_> = of_queries.zip(kv_parts.chunks_mut(2 * per_part)).collect();
     tasks.into_par_iter().enumerate().for_each(|(task, (dq, kv))| {

@@ -5,7 +5,7 @@
 //! once. So the left one is turned, rows of the weight are read as they lie, and each small tile of the result is turned
 //! back on its way out.
 
-use crate::kernels::cpu::{in_chunks, vectorised};
+use crate::kernels::cpu::{vectorised, zeros};
 use crate::kernels::tiles::{Operand, add_product};
 use rayon::prelude::*;
 use std::cell::Cell;
@@ -25,9 +25,6 @@ const DEPTH: usize = 2048;
 /// Rows of the weight whose sums are taken side by side.
 const BLOCK: usize = 64;
 
-/// Values of the result that a thread clears at a time.
-const CHUNK: usize = 1 << 16;
-
 thread_local! {
     /// The turned input, kept from product to product: fresh memory of that size would be cleared by the system first.
     static PANELS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
@@ -42,7 +39,7 @@ pub(super) fn suits(tokens: usize, rows: usize) -> bool {
 /// any number of threads.
 pub(super) fn rows_times_rows(x: &[f32], weight: &[f32], [tokens, depth, rows]: [usize; 3]) -> Vec<f32> {
     let width = panel_width();
-    let mut y = in_chunks(tokens * rows, CHUNK, |_, _| ());
+    let mut y = zeros(tokens * rows);
     if depth == 0 {
         return y;
     }
