@@ -1,6 +1,7 @@
 //! Which GPU or CPU computes, and what it allows.
 
 use crate::error::{Error, Result};
+use crate::write;
 use burn::tensor::{Device, wgpu::wgpu as gpu};
 use serde::Serialize;
 
@@ -33,6 +34,25 @@ pub struct DeviceInfo {
     pub max_tensor_bytes: u64,
     /// The WebGPU limit that says so; empty where there is none.
     pub max_tensor_limit: &'static str,
+}
+
+impl DeviceInfo {
+    /// Why `what`, of so many bytes in one piece, is too much for this device, and with `advice`, a list that ends in
+    /// "and ", what to do; `None` where it is not.
+    pub(crate) fn cannot_bind(&self, what: &str, bytes: u64, advice: impl FnOnce() -> String) -> Option<String> {
+        if bytes <= self.max_tensor_bytes {
+            return None;
+        }
+        let elsewhere = if cfg!(target_family = "wasm") {
+            "the program diablo can do it on a processor"
+        } else {
+            "--device cpu has no such limit"
+        };
+        let [takes, most] = [bytes, self.max_tensor_bytes].map(write::bytes);
+        let (device, limit, advice) = (&self.name, self.max_tensor_limit, advice());
+        let limit = format!("this device ({device}) binds at most {most} ({limit})");
+        Some(format!("{what} takes {takes} in one piece, and {limit}; {advice}{elsewhere}"))
+    }
 }
 
 /// A device that is ready to compute.

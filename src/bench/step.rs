@@ -32,9 +32,9 @@ pub struct StepSetup {
 }
 
 impl StepSetup {
-    /// What `subject` should take with it, in MB.
-    fn planned_mb(&self, model: &ModelConfig, subject: &Subject) -> f64 {
-        let setup = MemorySetup {
+    /// What `subject` takes memory for.
+    pub fn memory<'a>(&self, model: &'a ModelConfig, subject: &'a Subject) -> MemorySetup<'a> {
+        MemorySetup {
             model,
             base: self.base,
             adapter: match subject {
@@ -47,8 +47,7 @@ impl StepSetup {
             grad_checkpoint: self.grad_checkpoint && *subject != Subject::Frozen,
             validation: None,
             saves: false,
-        };
-        setup.plan().total as f64 / MIB
+        }
     }
 
     /// Random tokens, every one a target.
@@ -177,7 +176,7 @@ impl Measured {
             launches_per_step: self.launches,
             peak_rss_mb: self.peak_rss_mb,
             peak_device_mb: self.peak_device_mb,
-            planned_mb: setup.planned_mb(model, subject),
+            planned_mb: setup.memory(model, subject).plan().total as f64 / MIB,
             share_of_ceiling: None,
         }
     }

@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long, value_name = "LIST", default_value_t = Projection::DEFAULT.map(Projection::name).join(","))]
     target_modules: String,
     /// Tokens in a row
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, alias = "max-seq-length", value_name = "N", default_value_t = 512)]
     seq: usize,
     /// Rows in a batch
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -73,7 +73,6 @@ impl Args {
             if !json {
                 output::status(&format!("base {}", opened.held(&holding)));
             }
-            let model = opened.load(&device, &holding).await?;
             let setup = StepSetup {
                 batch_size: self.batch_size,
                 sequence: self.seq,
@@ -83,6 +82,10 @@ impl Args {
                 device: device.info.kind,
                 base: BaseBytes::held(&opened.source, &holding),
             };
+            for subject in &subjects {
+                opened.check_batches(&setup.memory(config, subject), &device)?;
+            }
+            let model = opened.load(&device, &holding).await?;
             rates = measure_steps(model, &subjects, setup).await?;
         }
         if self.steps_only {

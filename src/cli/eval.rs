@@ -6,7 +6,7 @@ use crate::adapter::Adapters;
 use crate::data::{DataFile, find_split, load_file};
 use crate::error::{Error, Result};
 use crate::eval::evaluate;
-use crate::train::{TrainConfig, TrainEvent};
+use crate::train::{BaseBytes, BatchShape, MemorySetup, TrainConfig, TrainEvent};
 use std::path::Path;
 
 /// Measure loss and perplexity on data, with or without an adapter
@@ -42,7 +42,12 @@ impl Args {
         };
         let data = self.data.dataset(&file, None, &opened)?;
         let device = self.device.select(json).await?;
-        let model = opened.load(&device, &self.device.holding(&opened, &device)?).await?;
+        let holding = self.device.holding(&opened, &device)?;
+        let rows = BatchShape { rows: data.summary.rows.min(self.batch_size), length: data.summary.longest };
+        let base = BaseBytes::held(&opened.source, &holding);
+        let setup = MemorySetup::of_evaluation(&opened.source.config, base, device.info.kind, rows);
+        opened.check_batches(&setup, &device)?;
+        let model = opened.load(&device, &holding).await?;
         let adapters = adapter.map(|adapter| Adapters::of(adapter, &model));
         let report = evaluate(&model, adapters.as_ref(), &data, self.batch_size, 0).await?;
         if json {

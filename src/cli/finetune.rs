@@ -90,11 +90,13 @@ impl Args {
         let dealt = TrainRows::new(train, config.pack_capacity());
         let setup = {
             let model = &opened.source.config;
-            let rows = BatchShape { rows: dealt.count(), length: dealt.longest() };
-            let valid = valid.map(|valid| BatchShape { rows: valid.summary.rows, length: valid.summary.longest });
+            let shape = |data: &Dataset| BatchShape { rows: data.summary.rows, length: data.summary.longest };
+            let trained = BatchShape { rows: dealt.count(), length: dealt.longest() };
+            let all = [Some(trained), valid.map(shape), rows.test.as_ref().map(shape)];
             let (base, device) = (BaseBytes::held(&opened.source, &holding), device.info.kind);
-            MemorySetup::of_run(model, base, &adapter, &config, device, [Some(rows), valid])
+            MemorySetup::of_run(model, base, &adapter, &config, device, all)
         };
+        opened.check_batches(&setup, &device)?;
         self.check_memory(&setup)?;
         let memory = setup.plan();
         let mut progress = Progress::new(json, folder, config.iters, self.steps_per_report);

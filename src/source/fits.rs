@@ -6,17 +6,16 @@ use crate::device::DeviceInfo;
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
 use crate::model::names::expected_tensors;
-use crate::write;
 
 /// Bytes of a value.
 const F32: u64 = 4;
 
-/// What to take where a model does not fit, by the values of its longest row.
-const OTHERS: [(&str, u64); 4] = [
-    ("HuggingFaceTB/SmolLM2-1.7B-Instruct", 8192),
-    ("HuggingFaceTB/SmolLM2-360M-Instruct", 2560),
-    ("HuggingFaceTB/SmolLM2-135M-Instruct", 1536),
-    ("the bundled model", 448),
+/// What to take where a model does not fit: the values of its longest row, and the classes that it tells apart.
+const OTHERS: [(&str, u64, u64); 4] = [
+    ("HuggingFaceTB/SmolLM2-1.7B-Instruct", 8192, 49_152),
+    ("HuggingFaceTB/SmolLM2-360M-Instruct", 2560, 49_152),
+    ("HuggingFaceTB/SmolLM2-135M-Instruct", 1536, 49_152),
+    ("the bundled model", 448, 1024),
 ];
 
 impl Source {
@@ -26,7 +25,7 @@ impl Source {
     /// # Errors
     /// If one cannot: which, what limit it breaks, and which model would fit.
     pub fn check_fits(&self, device: &DeviceInfo) -> Result<()> {
-        check(&self.name, "a row of ", longest_row(&self.config), device, &what_fits(device))
+        check(&self.name, "a row of ", longest_row(&self.config), device, &what_fits(device, 0))
     }
 }
 
@@ -40,26 +39,18 @@ pub fn check_trained_fits(name: &str, model: &ModelConfig, adapter: &AdapterConf
     check(name, "training ", (tensor, bytes), device, "diablo's blocks or lora take less, and ")
 }
 
-/// Which of the other models `device` can bind, for people; empty where it is none.
-fn what_fits(device: &DeviceInfo) -> String {
-    let fits = OTHERS.iter().find(|(_, row)| F32 * row <= device.max_tensor_bytes);
-    fits.map_or(String::new(), |(name, _)| format!("{name} would fit, and "))
+/// Which of the other models `device` can bind, and train with rows of `tokens`, for people; empty where it is none.
+pub(crate) fn what_fits(device: &DeviceInfo, tokens: u64) -> String {
+    let fits =
+        |(_, row, classes): &&(&str, u64, u64)| F32 * (tokens * row.max(classes)).max(*row) <= device.max_tensor_bytes;
+    OTHERS.iter().find(fits).map_or(String::new(), |(name, ..)| format!("{name} would fit, and "))
 }
 
 fn check(model: &str, what: &str, (name, bytes): (String, u64), device: &DeviceInfo, advice: &str) -> Result<()> {
-    if bytes <= device.max_tensor_bytes {
-        return Ok(());
+    match device.cannot_bind(&format!("{what}{name}"), bytes, || advice.to_owned()) {
+        None => Ok(()),
+        Some(why) => Err(Error::model(model, why)),
     }
-    let elsewhere = if cfg!(target_family = "wasm") {
-        "the program diablo can do it on a processor"
-    } else {
-        "--device cpu has no such limit"
-    };
-    let (takes, most) = (write::bytes(bytes), write::bytes(device.max_tensor_bytes));
-    let (device, limit) = (&device.name, device.max_tensor_limit);
-    let what = format!("{what}{name} takes {takes} in one piece");
-    let limit = format!("this device ({device}) binds at most {most} ({limit})");
-    Err(Error::model(model, format!("{what}, and {limit}; {advice}{elsewhere}")))
 }
 
 /// The longest row of a model's tensors: the tensor's name, and the row's bytes as f32.
@@ -102,7 +93,7 @@ mod tests {
         let row = || ("model.layers.0.mlp.down_proj.weight".to_owned(), 44_032);
         for (limit, at) in [(44_031, Some(0)), (10_240, Some(1)), (10_239, Some(2)), (1792, Some(3)), (1791, None)] {
             device.max_tensor_bytes = limit;
-            let error = check("mine", "a row of ", row(), &device, &what_fits(&device)).unwrap_err().to_string();
+            let error = check("mine", "a row of ", row(), &device, &what_fits(&device, 0)).unwrap_err().to_string();
             match at {
                 Some(at) => assert!(error.contains(&format!("{} would fit, and ", OTHERS[at].0)), "{limit}: {error}"),
                 None => assert!(!error.contains("would fit"), "{limit}: {error}"),
@@ -111,8 +102,19 @@ mod tests {
     }
 
     #[test]
+    fn what_fits_can_be_trained() {
+        let mut device = cpu("").info;
+        // The logits of a token are longer than any row.
+        for (limit, at) in [(4 * 64 * 49_152, Some(0)), (4 * 64 * 49_152 - 1, Some(3)), (4 * 64 * 1024 - 1, None)] {
+            device.max_tensor_bytes = limit;
+            let expected = at.map_or(String::new(), |at: usize| format!("{} would fit, and ", OTHERS[at].0));
+            assert_eq!(what_fits(&device, 64), expected, "{limit}");
+        }
+    }
+
+    #[test]
     fn the_largest_of_the_other_models_stands_first() {
-        assert!(OTHERS.is_sorted_by(|(_, a), (_, b)| a > b));
+        assert!(OTHERS.is_sorted_by(|(_, a, _), (_, b, _)| a > b));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod tests;
 
 pub use assets::Assets;
 pub use fits::check_trained_fits;
+pub(crate) use fits::what_fits;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use gguf::{ROPE_DIVISORS, is_permuted, pre_tokenizer_name, stored_name};
 pub use holding::{BaseDtype, HeldDtype, Holding};

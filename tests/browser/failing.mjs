@@ -154,15 +154,20 @@ async function sleepingTab(world) {
   return `saved at steps ${saved.join(" and ")}`;
 }
 
-/** A GPU that binds less than the embedding takes, which is then held in parts; nothing else changes. */
-async function heldInParts(world) {
-  const small = `
+/** The page on a GPU that says that it binds `bytes` at most. */
+function serveWithLimit(world, bytes) {
+  const limited = `
     const limits = Object.getOwnPropertyDescriptor(GPUDevice.prototype, "limits").get;
     Object.defineProperty(GPUDevice.prototype, "limits", { get() {
       return new Proxy(limits.call(this), {
-        get: (all, name) => (name === "maxStorageBufferBindingSize" ? 700_000 : Reflect.get(all, name, all)),
+        get: (all, name) => (name === "maxStorageBufferBindingSize" ? ${bytes} : Reflect.get(all, name, all)),
       });
     } });`;
+  return serveWithWorker(world.folder, limited);
+}
+
+/** Where the embedding alone is more than the GPU binds, it is held in parts; nothing else changes. */
+async function heldInParts(world) {
   const run = async (site) => {
     const context = await world.browser.newContext();
     const tab = await ready(world, context, site.url);
@@ -174,13 +179,39 @@ async function heldInParts(world) {
     await context.close();
     return losses;
   };
-  const site = await serveWithWorker(world.folder, small);
+  const site = await serveWithLimit(world, 700_000);
   const [parts, whole] = [await run(site), await run(world.site)];
   site.close();
   assert.equal(parts.length, 3);
   const off = Math.max(...parts.map((loss, step) => Math.abs(loss - whole[step])));
   assert.ok(off < 1e-4, `losses differ from those of a whole embedding by ${off}`);
   return `three losses, off by ${off.toExponential(1)} at most`;
+}
+
+/** A batch that is more than the GPU binds is refused, with one that it takes, which then trains. */
+async function tooLargeABatch(world) {
+  const site = await serveWithLimit(world, 600_000);
+  const context = await world.browser.newContext();
+  const tab = await ready(world, context, site.url);
+  const expected = /demo: .* of 8 rows x \d+ tokens takes .* binds at most 600 kB \(maxStorageBufferBindingSize\); /;
+  await tab.mark();
+  await set(tab, { iters: 1, "batch-size": 8, "steps-per-eval": 0, prompts: "" });
+  const planned = await tab.until("the plan's refusal", ({ type, request }) => type === "failed" && request === "plan");
+  assert.match(planned.message, expected);
+  await tab.page.click("#train");
+  const { message } = await tab.until("the refusal", ({ type, request }) => type === "failed" && request === "train", 60);
+  assert.match(message, expected);
+  await tab.page.waitForFunction((text) => document.body.innerText.includes(text), message);
+  await tab.event("idle", 60);
+  const [, size] = message.match(/a batch size of (\d)/) ?? assert.fail(`no batch size in: ${message}`);
+  await set(tab, { "batch-size": size });
+  await tab.page.click("#train");
+  await tab.until("a step", ({ event }) => event === "step", 60);
+  await tab.event("idle", 60);
+  assert.deepEqual(tab.complaints, []);
+  await context.close();
+  site.close();
+  return message;
 }
 
 export const tests = [
@@ -192,4 +223,5 @@ export const tests = [
   ["a-second-tab", secondTab],
   ["a-sleeping-tab", sleepingTab],
   ["held-in-parts", heldInParts],
+  ["too-large-a-batch", tooLargeABatch],
 ];

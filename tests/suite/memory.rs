@@ -38,6 +38,31 @@ fn a_plan_is_what_a_gpu_takes() {
     compare("--model demo --device gpu --seq 256 --batch-size 4 --grad-checkpoint", "peak_device_mb");
 }
 
+/// So many long rows side by side that one layer's output is more than the GPU binds, whatever GPU it is.
+#[test]
+fn a_batch_that_the_device_cannot_bind_is_refused_with_one_that_it_can() {
+    let workspace = Workspace::new();
+    let devices = workspace.json("devices --json");
+    let gpu = devices.iter().find(|device| device["id"] == "gpu:0").expect("a GPU, if only in software");
+    let limit = gpu["max_tensor_bytes"].as_u64().expect("bytes");
+    let (shortest, widest) = (64, 448);
+    let rows = limit / (4 * shortest * widest) + 1;
+    workspace.write("long.jsonl", format!("{{\"text\": \"{}\"}}\n", "a dog ran ".repeat(30)).repeat(rows as usize));
+    let flags = format!("--model demo --device gpu:0 --batch-size {rows}");
+    for command in [
+        format!("finetune {flags} --data long.jsonl --ignore-memory"),
+        format!("eval {flags} --data long.jsonl"),
+        format!("bench {flags} --seq {shortest} --methods frozen,diablo"),
+    ] {
+        let message = workspace.fails(&command, 1);
+        let batch = format!("of {rows} rows x ");
+        for part in [&*batch, gpu["max_tensor_limit"].as_str().expect("a name"), "--batch-size ", "--device cpu"] {
+            assert!(message.contains(part), "{command}: no \"{part}\" in: {message}");
+        }
+    }
+    assert!(!workspace.path("adapters").exists(), "nothing was begun");
+}
+
 /// A model that fits into no machine: its file is all hole.
 // Elsewhere nothing says how much is free.
 #[cfg(target_os = "linux")]

@@ -1,6 +1,9 @@
 //! What to lower where a run does not fit.
 
+use super::step::Step;
 use super::{BatchShape, MemorySetup};
+use crate::device::DeviceInfo;
+use crate::source::what_fits;
 use crate::write;
 
 /// Rows are not cut shorter than this for want of memory.
@@ -12,40 +15,85 @@ pub fn too_much(setup: &MemorySetup<'_>, room: u64) -> Option<String> {
     if all <= room {
         return None;
     }
-    let remedies = remedies(setup, room);
-    let advice = match remedies.split_first() {
-        None => {
+    let remedies = remedies(setup, &Bound { takes: &takes, room, recomputing_helps: true });
+    let advice = match remedies.is_empty() {
+        true => {
             let base = write::bytes(setup.base.resident);
             format!(
                 "nor would it fit with shorter rows, smaller batches and --grad-checkpoint: the base is {base} already"
             )
         }
-        Some(((flags, bytes), others)) => {
-            let others = others.iter().map(|(flags, bytes)| format!(", {flags} {}", write::bytes(*bytes)));
-            format!("{flags} would take {}{}", write::bytes(*bytes), others.collect::<String>())
-        }
+        false => advice(&remedies),
     };
     let [all, room] = [all, room].map(write::bytes);
     Some(format!("this run would take {all} of memory, and {room} are free; {advice}"))
+}
+
+/// Why a run cannot go on `device`, which binds less in one piece than a batch takes, and what makes it go; `None` if it can.
+pub fn too_large(setup: &MemorySetup<'_>, device: &DeviceInfo) -> Option<String> {
+    let (piece, batch) = largest_piece(setup);
+    let what = format!("{} of {} rows x {} tokens", piece.0, batch.rows, batch.length);
+    device.cannot_bind(&what, piece.1, || {
+        let takes = |setup: &MemorySetup<'_>| largest_piece(setup).0.1;
+        let bound = Bound { takes: &takes, room: device.max_tensor_bytes, recomputing_helps: false };
+        match remedies(setup, &bound).as_slice() {
+            [] => {
+                let others = what_fits(device, SHORTEST as u64);
+                format!("nor would a batch of one row of {SHORTEST} tokens fit; {others}")
+            }
+            remedies => format!("{}, and ", advice(remedies)),
+        }
+    })
+}
+
+/// The largest single allocation of those that grow with the batch, and that batch.
+fn largest_piece(setup: &MemorySetup<'_>) -> ((&'static str, u64), BatchShape) {
+    let piece = |batch| (Step::new(setup, batch).piece(), batch);
+    let [train, evaluation] = [Some(setup.batch), setup.validation].map(|batch| batch.map(piece));
+    evaluation.into_iter().chain(train).max_by_key(|((_, bytes), _)| *bytes).expect("a batch to train with")
 }
 
 fn takes(setup: &MemorySetup<'_>) -> u64 {
     setup.plan().main_memory(setup.device)
 }
 
-/// The least that has to be lowered for a run to fit into `room`, as flags, and what it then takes: one thing or another,
-/// or all of them together where no single one is enough.
-fn remedies(setup: &MemorySetup<'_>, room: u64) -> Vec<(String, u64)> {
+/// What a run must keep within.
+struct Bound<'a> {
+    /// What a run takes of it, in bytes.
+    takes: &'a dyn Fn(&MemorySetup<'_>) -> u64,
+    /// What it may take.
+    room: u64,
+    /// Whether a run with `--grad-checkpoint` takes less.
+    recomputing_helps: bool,
+}
+
+/// `remedies` in words.
+fn advice(remedies: &[(String, u64)]) -> String {
+    let would = |at| if at == 0 { " would take" } else { "" };
+    let each = remedies.iter().enumerate();
+    let each = each.map(|(at, (flags, bytes))| format!("{flags}{} {}", would(at), write::bytes(*bytes)));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// A setting as the program and the page call it.
+fn setting(flag: &str, field: &str, value: usize) -> String {
+    if cfg!(target_family = "wasm") { format!("{field} {value}") } else { format!("{flag} {value}") }
+}
+
+/// The least that has to be lowered for a run to keep within `bound`, as flags, and what it then takes: one thing or
+/// another, or all of them together where no single one is enough.
+fn remedies(setup: &MemorySetup<'_>, bound: &Bound<'_>) -> Vec<(String, u64)> {
     let longest = setup.batch.length.max(setup.validation.map_or(0, |batch| batch.length));
     let lengths = || halves(longest).filter(|length| *length >= SHORTEST);
-    let fits = |setup: &MemorySetup<'_>| Some(takes(setup)).filter(|bytes| *bytes <= room);
-    let shorter = |setup: &MemorySetup<'_>| {
-        lengths().find_map(|length| Some((format!("--max-seq-length {length}"), fits(&cut(setup, length))?)))
-    };
+    let fits = |setup: &MemorySetup<'_>| Some((bound.takes)(setup)).filter(|bytes| *bytes <= bound.room);
+    let length_of = |length| setting("--max-seq-length", "a longest row of", length);
+    let size_of = |rows| setting("--batch-size", "a batch size of", rows);
+    let shorter =
+        |setup: &MemorySetup<'_>| lengths().find_map(|length| Some((length_of(length), fits(&cut(setup, length))?)));
     let smaller = |setup: &MemorySetup<'_>| {
-        halves(setup.batch.rows).find_map(|rows| Some((format!("--batch-size {rows}"), fits(&split(setup, rows))?)))
+        halves(setup.batch.rows).find_map(|rows| Some((size_of(rows), fits(&split(setup, rows))?)))
     };
-    let can_recompute = !(setup.grad_checkpoint || setup.all_weights());
+    let can_recompute = bound.recomputing_helps && !(setup.grad_checkpoint || setup.all_weights());
     let recompute = MemorySetup { grad_checkpoint: setup.grad_checkpoint || can_recompute, ..*setup };
     let recomputed = || if can_recompute { Some(("--grad-checkpoint".to_owned(), fits(&recompute)?)) } else { None };
     let single: Vec<_> = [shorter(setup), recomputed(), smaller(setup)].into_iter().flatten().collect();
@@ -54,8 +102,8 @@ fn remedies(setup: &MemorySetup<'_>, room: u64) -> Vec<(String, u64)> {
     }
     let flag = if can_recompute { "--grad-checkpoint " } else { "" };
     let least = split(&recompute, 1);
-    let both = fits(&least).map(|bytes| (format!("{flag}--batch-size 1"), bytes));
-    let all = || shorter(&least).map(|(length, bytes)| (format!("{flag}--batch-size 1 {length}"), bytes));
+    let both = fits(&least).map(|bytes| (format!("{flag}{}", size_of(1)), bytes));
+    let all = || shorter(&least).map(|(length, bytes)| (format!("{flag}{} {length}", size_of(1)), bytes));
     both.or_else(all).into_iter().collect()
 }
 

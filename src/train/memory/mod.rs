@@ -10,7 +10,7 @@ mod operations;
 mod pool;
 mod step;
 
-pub use lower::too_much;
+pub use lower::{too_large, too_much};
 
 use super::{Mode, TrainConfig};
 use crate::adapter::{AdapterConfig, Method};
@@ -116,16 +116,19 @@ struct Phase {
 
 impl<'a> MemorySetup<'a> {
     /// Of a run that trains `adapter`, whose weights are `base`, with `config`. `rows` and `validation` say how many rows
-    /// there are, and how long the longest is.
+    /// there are, and how long the longest is; `test` the same of rows that are evaluated in the end.
     pub fn of_run(
         model: &'a ModelConfig,
         base: BaseBytes,
         adapter: &'a AdapterConfig,
         config: &TrainConfig,
         device: Kind,
-        [rows, validation]: [Option<BatchShape>; 2],
+        [rows, validation, test]: [Option<BatchShape>; 3],
     ) -> Self {
         let batch = |all: BatchShape| BatchShape { rows: all.rows.min(config.batch_size), ..all };
+        let validation = validation.filter(|_| config.steps_per_eval > 0);
+        let larger =
+            |a: BatchShape, b: BatchShape| BatchShape { rows: a.rows.max(b.rows), length: a.length.max(b.length) };
         Self {
             model,
             base,
@@ -134,8 +137,23 @@ impl<'a> MemorySetup<'a> {
             batch: rows.map_or(BatchShape { rows: config.batch_size, length: config.max_seq_length }, batch),
             accumulates: config.grad_accumulation_steps > 1,
             grad_checkpoint: config.grad_checkpoint,
-            validation: validation.filter(|_| config.steps_per_eval > 0).map(batch),
+            validation: [validation, test].into_iter().flatten().map(batch).reduce(larger),
             saves: true,
+        }
+    }
+
+    /// Of an evaluation in batches of at most `batch`, with nothing trained.
+    pub fn of_evaluation(model: &'a ModelConfig, base: BaseBytes, device: Kind, batch: BatchShape) -> Self {
+        Self {
+            model,
+            base,
+            adapter: None,
+            device,
+            batch,
+            accumulates: false,
+            grad_checkpoint: false,
+            validation: Some(batch),
+            saves: false,
         }
     }
 

@@ -168,13 +168,24 @@ impl<'a> Step<'a> {
 
     /// Bytes of the largest single allocation.
     pub(super) fn largest(&self) -> u64 {
+        self.piece().1.max(F32 * self.trained.min(MAX_SEGMENT as u64))
+    }
+
+    /// The largest single allocation of those that grow with the batch: what it is, and its bytes.
+    pub(super) fn piece(&self) -> (&'static str, u64) {
         let logits = match self.place {
             Some(Place::Weight) => self.t * self.vocab,
             _ => self.logits(),
         };
-        let segment = self.trained.min(MAX_SEGMENT as u64);
         let widest = self.t * self.mlp.max(self.q).max(self.hidden);
-        F32 * logits.max(segment).max(widest).max(self.block().1)
+        let (queries, scores) = self.block();
+        let pieces = [
+            ("a chunk of logits", logits),
+            ("a block of attention", queries.max(scores)),
+            ("a layer's output", widest),
+        ];
+        let (what, values) = pieces.into_iter().max_by_key(|(_, values)| *values).unwrap_or_default();
+        (what, F32 * values)
     }
 
     /// The tables of angles, the scratch of a quantised base, and where all weights are trained their sums with the updates.

@@ -1,10 +1,11 @@
 use super::*;
+use crate::device::{DeviceInfo, cpu};
 use crate::model::Projection::{self, Gate, O, Q};
 use crate::model::names::tests::config;
 
 fn setup<'a>(model: &'a ModelConfig, adapter: &'a AdapterConfig, batch: BatchShape) -> MemorySetup<'a> {
     let config = TrainConfig { batch_size: batch.rows, ..TrainConfig::default() };
-    MemorySetup::of_run(model, BaseBytes::f32(model), adapter, &config, Kind::Cpu, [Some(batch), None])
+    MemorySetup::of_run(model, BaseBytes::f32(model), adapter, &config, Kind::Cpu, [Some(batch), None, None])
 }
 
 fn diablo() -> AdapterConfig {
@@ -40,17 +41,21 @@ fn parts_are_what_they_say() {
 }
 
 #[test]
-fn a_larger_validation_batch_counts() {
+fn larger_batches_of_evaluations_count() {
     let (model, adapter) = (config(), diablo());
     let rows = BatchShape { rows: 4, length: 16 };
-    let plan = |valid| {
-        let config = TrainConfig { batch_size: 4, ..TrainConfig::default() };
-        let rows = [Some(rows), valid];
+    let plan_with = |steps_per_eval, valid, test| {
+        let config = TrainConfig { batch_size: 4, steps_per_eval, ..TrainConfig::default() };
+        let rows = [Some(rows), valid, test];
         MemorySetup::of_run(&model, BaseBytes::f32(&model), &adapter, &config, Kind::Cpu, rows).plan()
     };
+    let plan = |valid| plan_with(10, valid, None);
     assert_eq!(plan(None), plan(Some(rows)));
-    let long = plan(Some(BatchShape { rows: 9, length: 4096 }));
+    let many = Some(BatchShape { rows: 9, length: 4096 });
+    let long = plan(many);
     assert!(long.scratch > 2 * plan(None).scratch && long.activations == 0, "{long}");
+    // Test rows are evaluated in any case, validation rows where the run says so.
+    assert_eq!([plan_with(0, many, None), plan_with(0, None, many)], [plan(None), long]);
 }
 
 #[test]
@@ -78,6 +83,49 @@ fn what_does_not_fit_is_told_with_what_to_lower() {
     assert!(told.contains("; --grad-checkpoint --batch-size 1 --max-seq-length "), "{told}");
     let told = too_much(&setup, least - 1).expect("too little for anything");
     assert!(told.contains("the base is") && !told.contains("would take 0"), "{told}");
+}
+
+/// A GPU that binds so many bytes.
+fn gpu(max_tensor_bytes: u64) -> DeviceInfo {
+    DeviceInfo { name: "Some GPU".into(), max_tensor_bytes, max_tensor_limit: "maxBufferSize", ..cpu("").info }
+}
+
+#[test]
+fn a_batch_larger_than_what_a_device_binds() {
+    let (model, adapter) = (config(), diablo());
+    let batch = BatchShape { rows: 16, length: 2000 };
+    let all = |rows| BatchShape { rows, ..batch };
+    let on_gpu = MemorySetup { device: Kind::Gpu, ..setup(&model, &adapter, batch) };
+    let piece = |setup: &MemorySetup<'_>| Step::new(setup, setup.batch).piece().1;
+    let most = piece(&on_gpu);
+    assert_eq!(too_large(&on_gpu, &gpu(most)), None);
+    assert_eq!(too_large(&on_gpu, &cpu("").info), None);
+    let told = too_large(&on_gpu, &gpu(most - 1)).expect("one byte is missing");
+    let begin = format!(
+        "of 16 rows x 2000 tokens takes {} in one piece, and this device (Some GPU) binds at most {} (maxBufferSize); ",
+        write::bytes(most),
+        write::bytes(most - 1)
+    );
+    assert!(told.contains(&begin), "{told}");
+    for part in ["; --max-seq-length 1024 would take ", ", --batch-size 8 ", ", and --device cpu has no such limit"] {
+        assert!(told.contains(part), "{told} lacks {part}");
+    }
+    assert!(!told.contains("--grad-checkpoint"), "{told}");
+    // What is advised fits.
+    let half = MemorySetup { batch: all(8), ..on_gpu };
+    assert!(told.contains(&format!("--batch-size 8 {}", write::bytes(piece(&half)))), "{told}");
+    assert_eq!(too_large(&half, &gpu(most - 1)), None);
+
+    // Rows that are evaluated count, too.
+    let evaluated = MemorySetup { batch: all(1), validation: Some(all(16)), ..on_gpu };
+    assert!(too_large(&evaluated, &gpu(most - 1)).expect("a batch of an evaluation").contains("of 16 rows"));
+
+    // All together, and nothing at all.
+    let least = piece(&MemorySetup { batch: BatchShape { rows: 1, length: 64 }, ..on_gpu });
+    let told = too_large(&on_gpu, &gpu(least)).expect("far too little");
+    assert!(told.contains("; --batch-size 1 --max-seq-length 64 would take "), "{told}");
+    let told = too_large(&on_gpu, &gpu(least - 1)).expect("too little for anything");
+    assert!(told.contains("; nor would a batch of one row of 64 tokens fit; "), "{told}");
 }
 
 #[test]

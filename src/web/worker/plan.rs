@@ -3,11 +3,11 @@
 use super::data::OpenData;
 use super::model::OpenModel;
 use crate::adapter::AdapterConfig;
-use crate::data::Dataset;
+use crate::data::{Dataset, TrainRows};
 use crate::device::Kind;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::source::check_trained_fits;
-use crate::train::{BaseBytes, BatchShape, MemoryPlan, MemorySetup};
+use crate::train::{BaseBytes, BatchShape, MemoryPlan, MemorySetup, TrainConfig, too_large};
 use crate::web::protocol::{PlanReport, Settings};
 
 /// What the device does in a second.
@@ -30,18 +30,40 @@ pub fn adapter(settings: &Settings, open: &OpenModel) -> Result<AdapterConfig> {
     Ok(adapter)
 }
 
+/// An error where the device cannot bind what a batch takes.
+pub fn check_batches(open: &OpenModel, adapter: &AdapterConfig, train: &TrainConfig, data: &OpenData) -> Result<()> {
+    match too_large(&memory_setup(open, adapter, train, Some(data)), &open.device) {
+        None => Ok(()),
+        Some(why) => Err(Error::model(&open.name, why)),
+    }
+}
+
+fn memory_setup<'a>(
+    open: &'a OpenModel,
+    adapter: &'a AdapterConfig,
+    train: &TrainConfig,
+    data: Option<&OpenData>,
+) -> MemorySetup<'a> {
+    let evaluated =
+        |data: Option<&Dataset>| data.map(|data| BatchShape { rows: data.summary.rows, length: data.summary.longest });
+    let trained = data.map(|data| {
+        let rows = TrainRows::new(&data.train, train.pack_capacity());
+        BatchShape { rows: rows.count(), length: rows.longest() }
+    });
+    let [valid, test] = [data.and_then(|data| data.valid.as_ref()), data.and_then(|data| data.test.as_ref())];
+    let all = [trained, evaluated(valid), evaluated(test)];
+    MemorySetup::of_run(&open.config, BaseBytes::f32(&open.config), adapter, train, Kind::Gpu, all)
+}
+
 /// What a run with `settings` would take.
 pub fn plan(settings: &Settings, open: &OpenModel, data: Option<&OpenData>, speed: Speed) -> Result<PlanReport> {
     let adapter = adapter(settings, open)?;
     let train = settings.train.clone().checked()?;
-    let config = &open.config;
-    let trainable = adapter.parameter_count(config) as u64;
-    let rows_of = |data: &Dataset| {
-        let longest = if train.pack { train.max_seq_length } else { data.summary.longest };
-        BatchShape { rows: data.summary.rows, length: longest.min(train.max_seq_length) }
-    };
-    let all = [data.map(|data| rows_of(&data.train)), data.and_then(|data| data.valid.as_ref()).map(rows_of)];
-    let setup = MemorySetup::of_run(config, BaseBytes::f32(config), &adapter, &train, Kind::Gpu, all);
+    if let Some(data) = data {
+        check_batches(open, &adapter, &train, data)?;
+    }
+    let trainable = adapter.parameter_count(&open.config) as u64;
+    let setup = memory_setup(open, &adapter, &train, data);
     let MemoryPlan { base, adapter: state, activations, scratch, .. } = setup.plan();
     let step_tokens = (setup.batch.rows * setup.batch.length * train.grad_accumulation_steps) as u64;
     let rows = data.map_or(0, |data| data.report.rows[0]);

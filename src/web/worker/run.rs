@@ -3,7 +3,7 @@
 use super::data::{DataFiles, OpenData};
 use super::inbox::Inbox;
 use super::model::OpenModel;
-use super::plan::{Speed, adapter, operations, plan};
+use super::plan::{Speed, adapter, check_batches, operations, plan};
 use super::post::post;
 use super::talk::{self, Speaker};
 use super::{refuse, send_adapter};
@@ -115,7 +115,12 @@ impl Reporter<'_> {
         let limit = self.open.config.max_position_embeddings;
         let max_seq_length = self.data.files.options.max_seq_length.min(limit);
         let config = TrainConfig { max_seq_length, ..self.settings.train.clone() }.checked();
-        let (adapter, config) = match adapter(&self.settings, self.open).and_then(|adapter| Ok((adapter, config?))) {
+        let checked = adapter(&self.settings, self.open).and_then(|adapter| {
+            let config = config?;
+            check_batches(self.open, &adapter, &config, self.data)?;
+            Ok((adapter, config))
+        });
+        let (adapter, config) = match checked {
             Ok(checked) => checked,
             Err(error) => return (Some(weights), Err(error)),
         };
