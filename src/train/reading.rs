@@ -1,6 +1,7 @@
 //! Values on their way back from the device.
 
 use crate::error::{Error, Result};
+use crate::write;
 use burn::tensor::{ExecutionError, Tensor, TensorData, Transaction};
 use std::fmt;
 use std::future::{Future, ready};
@@ -65,8 +66,23 @@ impl fmt::Debug for Reading {
 }
 
 fn values(data: std::result::Result<TensorData, ExecutionError>) -> Result<Vec<f32>> {
-    let failed = |e: &dyn fmt::Debug| Error::Device(format!("reading from the device: {e:?}"));
+    let failed = |e: &dyn fmt::Debug| Error::Device(why(&format!("{e:?}")));
     data.map_err(|e| failed(&e))?.try_into_vec().map_err(|e| failed(&e))
+}
+
+/// Why nothing could be read, by what the layers below say: whatever failed before shows only here.
+fn why(said: &str) -> String {
+    let size = said.split("can't allocate buffer of size: ").nth(1).unwrap_or_default();
+    let size: String = size.chars().take_while(char::is_ascii_digit).collect();
+    if let Ok(bytes) = size.parse() {
+        return format!(
+            "the device has no room for {} more in one piece; a smaller batch, shorter rows or recomputed layers take less",
+            write::bytes(bytes)
+        );
+    }
+    let noise = ["No backtrace available", "Asked at:", "Caused by:"];
+    let lines = said.lines().map(str::trim).filter(|line| !noise.contains(line));
+    format!("reading from the device: {}", lines.collect::<Vec<_>>().join("; "))
 }
 
 #[cfg(test)]
@@ -91,5 +107,26 @@ mod tests {
             let finished = readings.into_iter().map(|reading| pollster::block_on(reading.finish()).expect("values"));
             assert_eq!(finished.collect::<Vec<_>>(), [1.0f32, 4.0, 8.0, 32.0].map(|factor| vec![factor, 2.0 * factor]));
         }
+    }
+
+    /// As CubeCL 0.11 writes it.
+    #[test]
+    fn what_failed_is_told_without_noise() {
+        let said = |cause: &str| {
+            format!(
+                "An error happened during execution\nCaused by:\n  Several failures at once\nCaused by:\n  {cause}\n\
+                 No backtrace available\nAsked at:\nNo backtrace available"
+            )
+        };
+        let full = why(&said("An IO error happened\nCaused by:\n  can't allocate buffer of size: 220416000"));
+        assert_eq!(
+            full,
+            "the device has no room for 220 MB more in one piece; a smaller batch, shorter rows or recomputed layers \
+             take less"
+        );
+        assert_eq!(
+            why(&said("the device was lost")),
+            "reading from the device: An error happened during execution; Several failures at once; the device was lost"
+        );
     }
 }
