@@ -3,7 +3,7 @@
 use crate::kernels::Form;
 use crate::model::{Architecture, ModelConfig};
 use crate::random::Random;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use std::sync::{Mutex, OnceLock};
 
 /// The first GPU of this machine, software ones included; `tests/run` installs one where there is none.
@@ -28,6 +28,56 @@ pub(crate) fn with_form<T>(form: Form, test: impl FnOnce() -> T) -> T {
 pub(crate) fn random(seed: u64, len: usize) -> Vec<f32> {
     let mut random = Random::new(seed);
     (0..len).map(|_| 2.0 * random.next_f32() - 1.0).collect()
+}
+
+/// Those values as a tensor.
+pub(crate) fn random_on<const D: usize>(device: &Device, seed: u64, shape: [usize; D]) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(random(seed, shape.iter().product()), shape), device)
+}
+
+/// What a layer gives, and the gradients of `Σ y·g` to its input and to the blocks of its adapter.
+pub(crate) struct LayerResults {
+    pub(crate) y: Tensor<2>,
+    pub(crate) dx: Tensor<2>,
+    pub(crate) d_blocks: Option<Tensor<3>>,
+}
+
+impl LayerResults {
+    pub(crate) fn of(y: Tensor<2>, g: Tensor<2>, x: &Tensor<2>, blocks: Option<&Tensor<3>>) -> Self {
+        let mut grads = (y.clone() * g).sum().backward();
+        let dx = x.grad_remove(&mut grads).expect("the input is tracked");
+        let d_blocks = blocks.map(|blocks| blocks.grad_remove(&mut grads).expect("the blocks are tracked"));
+        Self { y: y.inner(), dx, d_blocks }
+    }
+
+    /// Fails unless all are within `tolerance` of those of `other`.
+    pub(crate) fn assert_close(self, other: Self, tolerance: f64, what: &str) {
+        assert_close(self.y, other.y, tolerance, what);
+        assert_close(self.dx, other.dx, tolerance, what);
+        assert_eq!(self.d_blocks.is_some(), other.d_blocks.is_some(), "{what}");
+        if let (Some(blocks), Some(others)) = (self.d_blocks, other.d_blocks) {
+            assert_close(blocks, others, tolerance, what);
+        }
+    }
+}
+
+/// Fails unless `gradient` is what differences of `loss` around `at` say, one value after the other. The loss must be
+/// linear in each of them: a wide step is then exact but for rounding.
+pub(crate) fn assert_differences<const D: usize>(
+    loss: impl Fn(Tensor<D>) -> f64,
+    at: &Tensor<D>,
+    gradient: Tensor<D>,
+    what: &str,
+) {
+    const STEP: f32 = 0.25;
+    let gradient = gradient.into_data().try_into_vec::<f32>().expect("f32");
+    for (index, expected) in gradient.iter().enumerate() {
+        let nudge: Vec<f32> = (0..gradient.len()).map(|i| if i == index { STEP } else { 0.0 }).collect();
+        let nudge = Tensor::from_data(TensorData::new(nudge, at.dims()), &at.device());
+        let difference = loss(at.clone() + nudge.clone()) - loss(at.clone() - nudge);
+        let found = difference / f64::from(2.0 * STEP);
+        assert!((found - f64::from(*expected)).abs() <= 1e-5, "{what} {index}: {found}, not {expected}");
+    }
 }
 
 /// Fails unless `a` is within `tolerance` of `b`, relative in norm.

@@ -37,30 +37,10 @@ pub fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::model::config::Architecture;
 
+    /// Heads that are wider together than the residual stream.
     pub(crate) fn config() -> ModelConfig {
-        ModelConfig {
-            architecture: Architecture::Llama,
-            vocab_size: 300,
-            hidden_size: 64,
-            intermediate_size: 128,
-            num_hidden_layers: 2,
-            num_attention_heads: 4,
-            num_key_value_heads: 2,
-            head_dim: 24,
-            rms_norm_eps: 1e-5,
-            rope_theta: 1e4,
-            max_position_embeddings: 256,
-            rope_scaling: None,
-            nope_layers: vec![],
-            qkv_bias: false,
-            o_bias: false,
-            qk_norm: false,
-            tie_word_embeddings: true,
-            eos_token_ids: vec![],
-            bos_token_id: None,
-        }
+        ModelConfig { head_dim: 24, eos_token_ids: vec![], bos_token_id: None, ..crate::testing::tiny_config() }
     }
 
     #[test]

@@ -3,13 +3,9 @@
 use super::*;
 use crate::kernels::dequantize::tests::stored;
 use crate::kernels::{Form, cross_entropy};
-use crate::testing::{assert_close, gpu, random, with_form};
+use crate::testing::{assert_close, gpu, random, random_on, with_form};
 use crate::weights::{TensorType, quantize_q8_0};
 use burn::tensor::{Device, TensorData, activation::log_softmax};
-
-fn on<const D: usize>(device: &Device, seed: u64, shape: [usize; D]) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(random(seed, shape.iter().product()), shape), device)
-}
 
 fn targets(n: usize, classes: usize, device: &Device) -> Tensor<1, Int> {
     let targets: Vec<i32> = (0..n).map(|i| ((i * 7919) % classes) as i32).collect();
@@ -26,8 +22,8 @@ fn all_sizes(device: &Device) {
     for (n, width, classes) in [(1, 1, 1), (1, 3, 5), (7, 9, 33), (130, 16, 257), (3, 4, 49_152), (300, 4, 70_000)] {
         let what = format!("{n} x {width} to {classes}");
         let loss = |f: fn(Tensor<2>, Tensor<2>, Tensor<1, Int>) -> Tensor<1>, device: &Device| {
-            let hidden = (on(device, 1, [n, width]) * 4.0).autodiff().require_grad();
-            let loss = f(hidden.clone(), on(device, 2, [classes, width]), targets(n, classes, device));
+            let hidden = (random_on(device, 1, [n, width]) * 4.0).autodiff().require_grad();
+            let loss = f(hidden.clone(), random_on(device, 2, [classes, width]), targets(n, classes, device));
             let mut grads = (loss.clone() * 0.5).sum().backward();
             let gradient = hidden.grad_remove(&mut grads).expect("gradient");
             let back = |values: TensorData| values.try_into_vec::<f32>().expect("f32");
@@ -40,8 +36,8 @@ fn all_sizes(device: &Device) {
             assert_close(cpu(&ours.1), cpu(&plain.1), 1e-4, &what);
         }
         let untracked = linear_cross_entropy(
-            on(device, 1, [n, width]) * 4.0,
-            on(device, 2, [classes, width]),
+            random_on(device, 1, [n, width]) * 4.0,
+            random_on(device, 2, [classes, width]),
             targets(n, classes, device),
         );
         assert_eq!(untracked.into_data().try_into_vec::<f32>().expect("f32"), ours.0, "{what}: evaluation");
@@ -68,7 +64,7 @@ fn stored_heads(device: &Device) {
         let bytes = quantize_q8_0(&random(2, classes * width)).expect("small values");
         let head = stored(TensorType::Q8_0, [classes, width], &bytes, &[0, 1, classes / 2], device);
         let results = |loss: &dyn Fn(Tensor<2>) -> Tensor<1>| {
-            let hidden = (on(device, 1, [n, width]) * 4.0).autodiff().require_grad();
+            let hidden = (random_on(device, 1, [n, width]) * 4.0).autodiff().require_grad();
             let loss = loss(hidden.clone());
             let mut grads = (loss.clone() * 0.5).sum().backward();
             (loss.inner(), hidden.grad_remove(&mut grads).expect("gradient"))
@@ -79,7 +75,7 @@ fn stored_heads(device: &Device) {
         let what = format!("{n} x {classes}");
         assert_close(ours.0.clone(), plain.0, 1e-6, &what);
         assert_close(ours.1, plain.1, 1e-5, &what);
-        let untracked = on(device, 1, [n, width]) * 4.0;
+        let untracked = random_on(device, 1, [n, width]) * 4.0;
         let untracked = stored_linear_cross_entropy(untracked, &head, targets(n, classes, device));
         assert_close(untracked, ours.0, 1e-6, &what);
     }
@@ -98,8 +94,8 @@ fn a_head_that_is_stored() {
 fn a_head_that_is_trained_gets_its_gradient() {
     for device in [Device::flex(), gpu()] {
         let both = |f: fn(Tensor<2>, Tensor<2>, Tensor<1, Int>) -> Tensor<1>| {
-            let hidden = on(&device, 1, [9, 6]).autodiff().require_grad();
-            let weight = on(&device, 2, [31, 6]).autodiff().require_grad();
+            let hidden = random_on(&device, 1, [9, 6]).autodiff().require_grad();
+            let weight = random_on(&device, 2, [31, 6]).autodiff().require_grad();
             let mut grads = f(hidden.clone(), weight.clone(), targets(9, 31, &device)).backward();
             [hidden, weight].map(|input| input.grad_remove(&mut grads).expect("gradient"))
         };
@@ -115,7 +111,7 @@ fn the_shader_is_its_twin_in_both_forms() {
     let device = gpu();
     for (n, classes) in [(1, 1), (1, 300), (5, 17), (33, 1000), (3, 49_152)] {
         let both = |device: &Device| {
-            let logits = (on(device, 3, [n, classes]) * 30.0).autodiff().require_grad();
+            let logits = (random_on(device, 3, [n, classes]) * 30.0).autodiff().require_grad();
             let loss = cross_entropy(logits.clone(), targets(n, classes, device));
             let mut grads = (loss.clone() * 0.3).backward();
             let gradient = logits.grad_remove(&mut grads).expect("gradient");

@@ -2,14 +2,10 @@
 
 use super::*;
 use crate::kernels::Form;
-use crate::testing::{gpu, random, with_form};
+use crate::testing::{gpu, random, random_on, with_form};
 use burn::tensor::Device;
 
 const SIZES: [[usize; 3]; 7] = [[1, 1, 1], [1, 5, 3], [3, 1, 1], [2, 4, 4], [7, 9, 21], [48, 12, 4], [5, 33, 70]];
-
-fn on<const D: usize>(device: &Device, seed: u64, shape: [usize; D]) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(random(seed, shape.iter().product()), shape), device)
-}
 
 fn back<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().expect("f32")
@@ -35,8 +31,8 @@ fn all_sizes(device: &Device) {
     for shape in SIZES {
         let [n, di, dd] = shape;
         for with_update in [true, false] {
-            let weight = on(device, 1, [n * dd, n * di]);
-            let merged = merge_blocks(weight, on(device, 2, shape), on(device, 3, shape), with_update);
+            let weight = random_on(device, 1, [n * dd, n * di]);
+            let merged = merge_blocks(weight, random_on(device, 2, shape), random_on(device, 3, shape), with_update);
             assert_eq!(back(merged), expected(shape, with_update), "{shape:?}, {with_update}");
         }
     }
@@ -59,12 +55,12 @@ fn shader_writes_the_blocks_and_nothing_else() {
 fn what_was_taken_out_of_a_weight_puts_it_back_bit_by_bit() {
     for device in [Device::flex(), gpu()] {
         for shape @ [n, di, dd] in SIZES {
-            let weight = on(&device, 1, [n * dd, n * di]);
+            let weight = random_on(&device, 1, [n * dd, n * di]);
             let before = back(weight.clone());
             let original = diagonal_blocks(weight.clone(), n);
             assert_eq!(original.dims(), shape);
-            let merged = merge_blocks(weight, original.clone(), on(&device, 3, shape), true);
-            let again = merge_blocks(merged, original, on(&device, 4, shape), false);
+            let merged = merge_blocks(weight, original.clone(), random_on(&device, 3, shape), true);
+            let again = merge_blocks(merged, original, random_on(&device, 4, shape), false);
             assert_eq!(back(again), before, "{shape:?}");
         }
     }
@@ -75,7 +71,7 @@ fn blocks_that_lie_within_a_larger_buffer() {
     let shape @ [n, di, dd] = [3, 4, 5];
     for device in [Device::flex(), gpu()] {
         // As the optimizer's flat buffers hold them: from the second 256 bytes on.
-        let flat = on::<1>(&device, 3, [64 + n * di * dd + 7]);
+        let flat = random_on::<1>(&device, 3, [64 + n * di * dd + 7]);
         let update = flat.narrow(0, 64, n * di * dd).reshape(shape);
         let zeros = Tensor::zeros(shape, &device);
         let weight = merge_blocks(Tensor::zeros([n * dd, n * di], &device), zeros, update.clone(), true);
@@ -87,9 +83,9 @@ fn blocks_that_lie_within_a_larger_buffer() {
 fn a_shared_weight_is_copied_before_it_is_written() {
     for device in [Device::flex(), gpu()] {
         let shape @ [n, di, dd] = [2, 3, 4];
-        let weight = on(&device, 1, [n * dd, n * di]);
+        let weight = random_on(&device, 1, [n * dd, n * di]);
         let kept = weight.clone();
-        let merged = merge_blocks(weight, on(&device, 2, shape), on(&device, 3, shape), true);
+        let merged = merge_blocks(weight, random_on(&device, 2, shape), random_on(&device, 3, shape), true);
         assert_eq!(back(kept), random(1, n * n * di * dd));
         assert_eq!(back(merged), expected(shape, true));
     }

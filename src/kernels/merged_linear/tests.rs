@@ -2,38 +2,24 @@
 
 use super::*;
 use crate::kernels::{Form, block_matmul, diagonal_blocks, linear, merge_blocks};
-use crate::testing::{assert_close, gpu, random, with_form};
+use crate::testing::{LayerResults, assert_differences, gpu, random_on, with_form};
 use burn::tensor::{Device, TensorData};
-
-fn on<const D: usize>(device: &Device, seed: u64, shape: [usize; D]) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(random(seed, shape.iter().product()), shape), device)
-}
-
-/// Result, and gradients of `Σ y·g` to `x` and blocks.
-fn results(y: Tensor<2>, g: Tensor<2>, x: &Tensor<2>, blocks: &Tensor<3>) -> (Tensor<2>, Tensor<2>, Tensor<3>) {
-    let mut grads = (y.clone() * g).sum().backward();
-    let taken = "every tracked input has a gradient";
-    (y.inner(), x.grad_remove(&mut grads).expect(taken), blocks.grad_remove(&mut grads).expect(taken))
-}
 
 fn all_sizes(device: &Device) {
     for (tokens, [n, di, dd]) in
         [(1, [1, 1, 1]), (1, [3, 5, 2]), (37, [1, 9, 21]), (37, [3, 9, 21]), (64, [4, 16, 16]), (130, [7, 3, 1])]
     {
-        let (weight, g) = (on(device, 1, [n * dd, n * di]), on(device, 4, [tokens, n * dd]));
-        let x = on(device, 2, [tokens, n * di]).autodiff().require_grad();
-        let blocks = on(device, 3, [n, di, dd]).autodiff().require_grad();
+        let (weight, g) = (random_on(device, 1, [n * dd, n * di]), random_on(device, 4, [tokens, n * dd]));
+        let x = random_on(device, 2, [tokens, n * di]).autodiff().require_grad();
+        let blocks = random_on(device, 3, [n, di, dd]).autodiff().require_grad();
 
         let original = diagonal_blocks(weight.clone(), n);
         let merged = merge_blocks(weight.clone(), original, blocks.clone().inner(), true);
-        let ours = results(merged_linear(x.clone(), merged, blocks.clone()), g.clone(), &x, &blocks);
-
+        let ours = merged_linear(x.clone(), merged, blocks.clone());
+        let ours = LayerResults::of(ours, g.clone(), &x, Some(&blocks));
         let beside = block_matmul(linear(x.clone(), weight), x.clone(), blocks.clone());
-        let side = results(beside, g, &x, &blocks);
-        let what = format!("{tokens} tokens, {n} x {di} x {dd}");
-        assert_close(ours.0, side.0, 1e-5, &what);
-        assert_close(ours.1, side.1, 1e-5, &what);
-        assert_close(ours.2, side.2, 1e-5, &what);
+        let beside = LayerResults::of(beside, g, &x, Some(&blocks));
+        ours.assert_close(beside, 1e-5, &format!("{tokens} tokens, {n} x {di} x {dd}"));
     }
 }
 
@@ -54,8 +40,11 @@ fn the_same_as_the_blocks_beside_the_weight_on_the_gpu() {
 fn gradients_by_finite_differences() {
     let device = Device::flex();
     let (tokens, n, di, dd) = (5, 2, 3, 4);
-    let (x, weight, g) =
-        (on(&device, 1, [tokens, n * di]), on(&device, 2, [n * dd, n * di]), on(&device, 3, [tokens, n * dd]));
+    let (x, weight, g) = (
+        random_on(&device, 1, [tokens, n * di]),
+        random_on(&device, 2, [n * dd, n * di]),
+        random_on(&device, 3, [tokens, n * dd]),
+    );
     let original = diagonal_blocks(weight.clone(), n);
     let loss = |x: Tensor<2>, blocks: Tensor<3>| -> f64 {
         let merged = merge_blocks(weight.clone(), original.clone(), blocks.clone(), true);
@@ -64,33 +53,22 @@ fn gradients_by_finite_differences() {
     let zero = Tensor::<3>::zeros([n, di, dd], &device);
     let tracked = (x.clone().autodiff().require_grad(), zero.clone().autodiff().require_grad());
     let y = merged_linear(tracked.0.clone(), weight.clone(), tracked.1.clone());
-    let (_, dx, dd_blocks) = results(y, g.clone(), &tracked.0, &tracked.1);
-    let step = 0.25; // the loss is bilinear: any step is exact but for rounding
-    let nudged = |len: usize, at: usize| -> Vec<f32> { (0..len).map(|i| if i == at { step } else { 0.0 }).collect() };
-    let dx: Vec<f32> = dx.into_data().try_into_vec().expect("f32");
-    for (at, dx) in dx.iter().enumerate() {
-        let nudge = Tensor::from_data(TensorData::new(nudged(tokens * n * di, at), [tokens, n * di]), &device);
-        let difference = loss(x.clone() + nudge.clone(), zero.clone()) - loss(x.clone() - nudge, zero.clone());
-        assert!((difference / f64::from(2.0 * step) - f64::from(*dx)).abs() <= 1e-5, "x {at}");
-    }
-    let gradient: Vec<f32> = dd_blocks.into_data().try_into_vec().expect("f32");
-    for (at, gradient) in gradient.iter().enumerate() {
-        let nudge = Tensor::from_data(TensorData::new(nudged(n * di * dd, at), [n, di, dd]), &device);
-        let difference = loss(x.clone(), nudge.clone()) - loss(x.clone(), -nudge);
-        assert!((difference / f64::from(2.0 * step) - f64::from(*gradient)).abs() <= 1e-5, "block {at}");
-    }
+    let LayerResults { dx, d_blocks, .. } = LayerResults::of(y, g.clone(), &tracked.0, Some(&tracked.1));
+    assert_differences(|x| loss(x, zero.clone()), &x, dx, "x");
+    assert_differences(|blocks| loss(x.clone(), blocks), &zero, d_blocks.expect("tracked"), "block");
 }
 
 #[test]
 fn only_what_is_tracked_gets_a_gradient() {
     let device = Device::flex();
-    let weight = on(&device, 1, [4, 6]);
-    let blocks = on(&device, 2, [2, 3, 2]).autodiff().require_grad();
-    let mut grads = merged_linear(on(&device, 3, [5, 6]).autodiff(), weight.clone(), blocks.clone()).sum().backward();
+    let weight = random_on(&device, 1, [4, 6]);
+    let blocks = random_on(&device, 2, [2, 3, 2]).autodiff().require_grad();
+    let mut grads =
+        merged_linear(random_on(&device, 3, [5, 6]).autodiff(), weight.clone(), blocks.clone()).sum().backward();
     assert!(blocks.grad_remove(&mut grads).is_some());
 
-    let x = on(&device, 3, [5, 6]).autodiff().require_grad();
-    let frozen = on(&device, 2, [2, 3, 2]).autodiff();
+    let x = random_on(&device, 3, [5, 6]).autodiff().require_grad();
+    let frozen = random_on(&device, 2, [2, 3, 2]).autodiff();
     let mut grads = merged_linear(x.clone(), weight, frozen.clone()).sum().backward();
     assert!(x.grad_remove(&mut grads).is_some() && frozen.grad(&grads).is_none());
 }
@@ -99,8 +77,8 @@ fn only_what_is_tracked_gets_a_gradient() {
 fn within_a_buffer(device: &Device) {
     // The second is summed over several stretches of tokens in both forms.
     for (tokens, [n, di, dd]) in [(5, [4, 16, 16]), (700, [2, 8, 4]), (33, [3, 8, 24])] {
-        let (x, weight) = (on(device, 1, [tokens, n * di]), on(device, 2, [n * dd, n * di]));
-        let (g, count) = (on(device, 3, [tokens, n * dd]), n * di * dd);
+        let (x, weight) = (random_on(device, 1, [tokens, n * di]), random_on(device, 2, [n * dd, n * di]));
+        let (g, count) = (random_on(device, 3, [tokens, n * dd]), n * di * dd);
         let gradient = |layer: fn(Tensor<2>, Tensor<2>, Tensor<3>) -> Tensor<2>, blocks: Tensor<3>| {
             let blocks = blocks.autodiff().require_grad();
             let mut grads = (layer(x.clone(), weight.clone(), blocks.clone()) * g.clone()).sum().backward();

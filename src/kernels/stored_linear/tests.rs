@@ -3,13 +3,9 @@
 use super::*;
 use crate::kernels::dequantize::tests::stored;
 use crate::kernels::{Form, block_matmul, linear};
-use crate::testing::{assert_close, gpu, random, with_form};
+use crate::testing::{LayerResults, assert_differences, gpu, random, random_on, with_form};
 use crate::weights::{FloatType, TensorType, quantize_q8_0};
-use burn::tensor::{Device, TensorData};
-
-fn on<const D: usize>(device: &Device, seed: u64, shape: [usize; D]) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(random(seed, shape.iter().product()), shape), device)
-}
+use burn::tensor::Device;
 
 fn weight(format: TensorType, shape: [usize; 2], starts: &[usize], device: &Device) -> StoredWeight {
     let values = random(1, shape[0] * shape[1]);
@@ -19,17 +15,6 @@ fn weight(format: TensorType, shape: [usize; 2], starts: &[usize], device: &Devi
         _ => FloatType::F32.encode(&values),
     };
     stored(format, shape, &bytes.expect("small values"), starts, device)
-}
-
-/// Result, and gradients of `Σ y·g` to `x` and blocks.
-fn results(y: Tensor<2>, g: Tensor<2>, x: &Tensor<2>, blocks: Option<&Tensor<3>>) -> (Tensor<2>, Tensor<2>, Tensor<3>) {
-    let mut grads = (y.clone() * g).sum().backward();
-    let taken = "every tracked input has a gradient";
-    let to_blocks = match blocks {
-        Some(blocks) => blocks.grad_remove(&mut grads).expect(taken),
-        None => Tensor::zeros([1, 1, 1], &x.device()),
-    };
-    (y.inner(), x.grad_remove(&mut grads).expect(taken), to_blocks)
 }
 
 fn all_sizes(device: &Device) {
@@ -43,26 +28,24 @@ fn all_sizes(device: &Device) {
     ] {
         let weight = weight(format, [n * dd, n * di], starts, device);
         let dense = weight.to_dense();
-        let g = on(device, 4, [tokens, n * dd]);
-        let x = on(device, 2, [tokens, n * di]).autodiff().require_grad();
-        let blocks = on(device, 3, [n, di, dd]).autodiff().require_grad();
+        let g = random_on(device, 4, [tokens, n * dd]);
+        let x = random_on(device, 2, [tokens, n * di]).autodiff().require_grad();
+        let blocks = random_on(device, 3, [n, di, dd]).autodiff().require_grad();
         let what = format!("{format:?}, {tokens} tokens, {n} x {di} x {dd}");
 
-        let ours = results(stored_linear(x.clone(), &weight, None), g.clone(), &x, None);
-        let plain = results(linear(x.clone(), dense.clone()), g.clone(), &x, None);
-        assert_close(ours.0, plain.0, 1e-5, &what);
-        assert_close(ours.1, plain.1, 1e-5, &what);
+        let ours = LayerResults::of(stored_linear(x.clone(), &weight, None), g.clone(), &x, None);
+        let plain = LayerResults::of(linear(x.clone(), dense.clone()), g.clone(), &x, None);
+        ours.assert_close(plain, 1e-5, &what);
 
-        let ours = results(stored_linear(x.clone(), &weight, Some(blocks.clone())), g.clone(), &x, Some(&blocks));
+        let ours = stored_linear(x.clone(), &weight, Some(blocks.clone()));
+        let ours = LayerResults::of(ours, g.clone(), &x, Some(&blocks));
         let beside = block_matmul(linear(x.clone(), dense), x.clone(), blocks.clone());
-        let beside = results(beside, g, &x, Some(&blocks));
-        assert_close(ours.0.clone(), beside.0, 1e-5, &what);
-        assert_close(ours.1, beside.1, 1e-5, &what);
-        assert_close(ours.2, beside.2, 1e-5, &what);
+        let y = ours.y.clone();
+        ours.assert_close(LayerResults::of(beside, g, &x, Some(&blocks)), 1e-5, &what);
         // Evaluation is the same to the bit.
         let plain = stored_linear(x.inner(), &weight, Some(blocks.inner()));
         let back = |y: Tensor<2>| y.into_data().try_into_vec::<f32>().expect("f32");
-        assert_eq!(back(plain), back(ours.0), "{what}");
+        assert_eq!(back(plain), back(y), "{what}");
     }
 }
 
@@ -84,40 +67,32 @@ fn gradients_by_finite_differences() {
     let device = Device::flex();
     let (tokens, n, di, dd) = (5, 2, 3, 4);
     let weight = weight(TensorType::F16, [n * dd, n * di], &[0, 3], &device);
-    let (x, blocks, g) =
-        (on(&device, 1, [tokens, n * di]), on(&device, 2, [n, di, dd]), on(&device, 3, [tokens, n * dd]));
+    let (x, blocks, g) = (
+        random_on(&device, 1, [tokens, n * di]),
+        random_on(&device, 2, [n, di, dd]),
+        random_on(&device, 3, [tokens, n * dd]),
+    );
     let loss = |x: Tensor<2>, blocks: Tensor<3>| -> f64 {
         f64::from((stored_linear(x, &weight, Some(blocks)) * g.clone()).sum().into_scalar::<f32>())
     };
     let tracked = (x.clone().autodiff().require_grad(), blocks.clone().autodiff().require_grad());
     let y = stored_linear(tracked.0.clone(), &weight, Some(tracked.1.clone()));
-    let (_, dx, d_blocks) = results(y, g.clone(), &tracked.0, Some(&tracked.1));
-    let step = 0.25; // the loss is bilinear: any step is exact but for rounding
-    let nudged = |len: usize, at: usize| -> Vec<f32> { (0..len).map(|i| if i == at { step } else { 0.0 }).collect() };
-    let dx: Vec<f32> = dx.into_data().try_into_vec().expect("f32");
-    for (at, dx) in dx.iter().enumerate() {
-        let nudge = Tensor::from_data(TensorData::new(nudged(tokens * n * di, at), [tokens, n * di]), &device);
-        let difference = loss(x.clone() + nudge.clone(), blocks.clone()) - loss(x.clone() - nudge, blocks.clone());
-        assert!((difference / f64::from(2.0 * step) - f64::from(*dx)).abs() <= 1e-5, "x {at}");
-    }
-    let gradient: Vec<f32> = d_blocks.into_data().try_into_vec().expect("f32");
-    for (at, gradient) in gradient.iter().enumerate() {
-        let nudge = Tensor::from_data(TensorData::new(nudged(n * di * dd, at), [n, di, dd]), &device);
-        let difference = loss(x.clone(), blocks.clone() + nudge.clone()) - loss(x.clone(), blocks.clone() - nudge);
-        assert!((difference / f64::from(2.0 * step) - f64::from(*gradient)).abs() <= 1e-5, "block {at}");
-    }
+    let LayerResults { dx, d_blocks, .. } = LayerResults::of(y, g.clone(), &tracked.0, Some(&tracked.1));
+    assert_differences(|x| loss(x, blocks.clone()), &x, dx, "x");
+    assert_differences(|blocks| loss(x.clone(), blocks), &blocks, d_blocks.expect("tracked"), "block");
 }
 
 #[test]
 fn only_what_is_tracked_gets_a_gradient() {
     let device = Device::flex();
     let weight = weight(TensorType::F32, [4, 6], &[0], &device);
-    let blocks = on(&device, 2, [2, 3, 2]).autodiff().require_grad();
-    let mut grads = stored_linear(on(&device, 3, [5, 6]).autodiff(), &weight, Some(blocks.clone())).sum().backward();
+    let blocks = random_on(&device, 2, [2, 3, 2]).autodiff().require_grad();
+    let mut grads =
+        stored_linear(random_on(&device, 3, [5, 6]).autodiff(), &weight, Some(blocks.clone())).sum().backward();
     assert!(blocks.grad_remove(&mut grads).is_some());
 
-    let x = on(&device, 3, [5, 6]).autodiff().require_grad();
-    let frozen = on(&device, 2, [2, 3, 2]).autodiff();
+    let x = random_on(&device, 3, [5, 6]).autodiff().require_grad();
+    let frozen = random_on(&device, 2, [2, 3, 2]).autodiff();
     let mut grads = stored_linear(x.clone(), &weight, Some(frozen.clone())).sum().backward();
     assert!(x.grad_remove(&mut grads).is_some() && frozen.grad(&grads).is_none());
 }
