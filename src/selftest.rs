@@ -6,7 +6,7 @@ use crate::adapter::{AdapterConfig, Method};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::kernels::{
-    AdamWStep, Form, adamw, block_matmul, global_norm, linear, matmul, matmul_transposed, step_guard,
+    AdamWStep, Form, Strategy, adamw, block_matmul, global_norm, linear, matmul, matmul_transposed, step_guard,
 };
 use crate::model::{Architecture, Model, ModelConfig, Projection};
 use crate::random::Random;
@@ -43,7 +43,8 @@ pub async fn check_kernels(device: &Device, forms: &[Form]) -> Result<Vec<Kernel
 }
 
 async fn check_form(device: &Device, form: Form, checks: &mut Vec<KernelCheck>) -> Result<()> {
-    let all = |device: &Device| [products(device), fused::results(device), optimizer(device)].concat();
+    let dense = |device: &Device| Strategy::candidates(form).iter().flat_map(|way| dense(*way, device)).collect();
+    let all = |device: &Device| [dense(device), products(device), fused::results(device), optimizer(device)].concat();
     let (ours, twins) = (all(device), all(&Device::flex()));
     let lengths: Vec<usize> = ours.iter().map(|(_, values)| values.dims()[0]).collect();
     // One reading for all: in a browser each takes its time.
@@ -70,7 +71,7 @@ async fn check_form(device: &Device, form: Form, checks: &mut Vec<KernelCheck>) 
     Ok(())
 }
 
-/// The dense and the block-diagonal products, and their gradients; by the kernel's name.
+/// The block-diagonal products, and their gradients; by the kernel's name.
 fn products(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     // Odd sizes: no tile fits.
     let (tokens, n, di, dd) = (37, 3, 9, 21);
@@ -85,22 +86,42 @@ fn products(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     results.push(("block_matmul", out.inner().flatten(0, 1)));
     results.push(("block_matmul", x.grad_remove(&mut grads).expect(taken).flatten(0, 1)));
     results.push(("block_matmul_dd", d.grad_remove(&mut grads).expect(taken).flatten(0, 2)));
+    results
+}
 
+/// The dense products and their gradients, computed in this way where `device` is a GPU; by the kernel's name.
+fn dense(strategy: Strategy, device: &Device) -> Vec<(&'static str, Tensor<1>)> {
+    strategy.serve(|| match strategy {
+        Strategy::Burn | Strategy::Register => dense_products(device).into_iter().map(|y| ("matmul", y)).collect(),
+        Strategy::Tiled => {
+            // Beside them rows of whole vectors, in few tiles and in many.
+            let [few, many] = [1, 64].map(|batch| {
+                let (a, b) = (random_tensor(16, [batch, 12, 20], device), random_tensor(17, [batch, 68, 20], device));
+                matmul_transposed(a, b).flatten(0, 2)
+            });
+            dense_products(device).into_iter().chain([few, many]).map(|y| ("matmul_tiled", y)).collect()
+        }
+    })
+}
+
+fn dense_products(device: &Device) -> Vec<Tensor<1>> {
+    // Odd sizes: no tile fits.
+    let (tokens, n, width, terms) = (37, 3, 63, 27);
+    let taken = "every tracked input has a gradient";
+    let mut results = Vec::new();
     // A weight without a gradient, then batches of both products.
     for tokens in [tokens, 1] {
-        let x = tensor(9, [tokens, n * di]);
-        let y = linear(x.clone(), random_tensor(10, [n * dd, n * di], device));
-        let mut grads = (y.clone() * random_tensor(11, [tokens, n * dd], device)).sum().backward();
-        results.push(("matmul", y.inner().flatten(0, 1)));
-        results.push(("matmul", x.grad_remove(&mut grads).expect(taken).flatten(0, 1)));
+        let x = random_tensor(9, [tokens, terms], device).autodiff().require_grad();
+        let y = linear(x.clone(), random_tensor(10, [width, terms], device));
+        let mut grads = (y.clone() * random_tensor(11, [tokens, width], device)).sum().backward();
+        results.extend([y.inner().flatten(0, 1), x.grad_remove(&mut grads).expect(taken).flatten(0, 1)]);
     }
     let tensor = |seed, shape: [usize; 3]| random_tensor(seed, shape, device).autodiff().require_grad();
-    let (q, k, v) = (tensor(12, [n, tokens, di]), tensor(13, [n, dd, di]), tensor(14, [n, dd, di]));
+    let (q, k, v) = (tensor(12, [n, tokens, 9]), tensor(13, [n, 21, 9]), tensor(14, [n, 21, 9]));
     let y = matmul(matmul_transposed(q.clone(), k.clone()), v.clone());
-    let mut grads = (y.clone() * random_tensor(15, [n, tokens, di], device)).sum().backward();
-    results.push(("matmul", y.inner().flatten(0, 2)));
-    let gradients = [q, k, v].map(|input| input.grad_remove(&mut grads).expect(taken));
-    results.extend(gradients.map(|gradient| ("matmul", gradient.flatten(0, 2))));
+    let mut grads = (y.clone() * random_tensor(15, [n, tokens, 9], device)).sum().backward();
+    results.push(y.inner().flatten(0, 2));
+    results.extend([q, k, v].map(|input| input.grad_remove(&mut grads).expect(taken).flatten(0, 2)));
     results
 }
 

@@ -3,6 +3,7 @@
 use crate::kernels::Form;
 use crate::model::{Architecture, ModelConfig};
 use crate::random::Random;
+use burn::backend::{BackendTensor, DispatchTensorKind, wgpu::CubeTensor};
 use burn::tensor::{Device, Tensor, TensorData};
 use std::sync::{Mutex, OnceLock};
 
@@ -12,6 +13,14 @@ pub(crate) fn gpu() -> Device {
     let start =
         || pollster::block_on(crate::device::select(crate::device::Request::Gpu)).expect("a GPU; see tests/run").device;
     GPU.get_or_init(start).clone()
+}
+
+/// The primitive beneath a tensor on a GPU.
+pub(crate) fn cube(tensor: burn::backend::DispatchTensor) -> CubeTensor {
+    match tensor.kind {
+        DispatchTensorKind::Cube(BackendTensor::Float(tensor)) => tensor,
+        other => panic!("not a float tensor on a GPU: {other:?}"),
+    }
 }
 
 /// Runs `test` with every kernel in `form`; one test at a time, since the choice is the process's.

@@ -8,8 +8,8 @@ use crate::kernels::attention::Attention;
 use crate::kernels::block_matmul::BlockMatmul;
 use crate::kernels::matmul::{Multiply, Product};
 use crate::kernels::{
-    AdamWStep, AttentionShape, StoredWeight, adamw, block_matmul, causal_attention, cross_entropy, global_norm, linear,
-    rms_norm, rotary, swiglu,
+    AdamWStep, AttentionShape, StoredWeight, Strategy, adamw, block_matmul, causal_attention, cross_entropy,
+    global_norm, linear, rms_norm, rotary, swiglu,
 };
 use crate::model::{ModelConfig, Projection};
 use crate::weights::TensorType;
@@ -101,20 +101,7 @@ pub fn measure_kernels(
         })?;
     }
     measure_layer(&mut measure, model, tokens)?;
-    let mut sizes = Projection::ALL.map(|projection| projection.size(model)).to_vec();
-    sizes.push([model.hidden_size, model.vocab_size]);
-    sizes.sort_unstable();
-    sizes.dedup();
-    for [d_in, d_out] in sizes {
-        let (x, g, weight) =
-            (filled([tokens, d_in], device), filled([tokens, d_out], device), filled([d_out, d_in], device));
-        let (flop, values) = (2 * tokens * d_in * d_out, tokens * (d_in + d_out) + d_in * d_out);
-        let name = format!("T {tokens}, {d_in} to {d_out}");
-        measure.add("linear", name.clone(), flop, values, || linear(x.clone(), weight.clone()))?;
-        measure.add("linear (to x)", name, flop, values, || {
-            Dispatch::multiply_as(g.clone().into_dispatch(), weight.clone().into_dispatch(), Product::Plain)
-        })?;
-    }
+    measure_dense(&mut measure, model, tokens)?;
     // The file's bytes in, f32 out.
     let [d_in, d_out] = Projection::Up.size(model);
     for format in [TensorType::F16, TensorType::Q8_0, TensorType::Q4_1] {
@@ -146,6 +133,40 @@ pub fn measure_kernels(
         state = state.take().map(|state| adamw(state, gradient.clone(), norm.clone(), step));
     })?;
     Ok(measure.rates)
+}
+
+/// The dense products of layers and head; on a GPU those of layers by every strategy there is, too.
+fn measure_dense(measure: &mut Measure<'_>, model: &ModelConfig, tokens: usize) -> Result<()> {
+    let device = measure.device;
+    let head = [model.hidden_size, model.vocab_size];
+    let mut sizes = Projection::ALL.map(|projection| projection.size(model)).to_vec();
+    sizes.push(head);
+    sizes.sort_unstable();
+    sizes.dedup();
+    for size in sizes {
+        let [d_in, d_out] = size;
+        let (x, g, weight) =
+            (filled([tokens, d_in], device), filled([tokens, d_out], device), filled([d_out, d_in], device));
+        let (flop, values) = (2 * tokens * d_in * d_out, tokens * (d_in + d_out) + d_in * d_out);
+        let name = format!("T {tokens}, {d_in} to {d_out}");
+        let forward = || linear(x.clone(), weight.clone());
+        let to_input =
+            || Dispatch::multiply_as(g.clone().into_dispatch(), weight.clone().into_dispatch(), Product::Plain);
+        measure.add("linear", name.clone(), flop, values, forward)?;
+        measure.add("linear (to x)", name.clone(), flop, values, to_input)?;
+        if *device == Device::flex() || size == head {
+            continue;
+        }
+        for (strategy, [ahead, back]) in [
+            (Strategy::Burn, ["linear, burn", "linear (to x), burn"]),
+            (Strategy::Register, ["linear, register", "linear (to x), register"]),
+            (Strategy::Tiled, ["linear, tiled", "linear (to x), tiled"]),
+        ] {
+            measure.add(ahead, name.clone(), flop, values, || strategy.serve(forward))?;
+            measure.add(back, name.clone(), flop, values, || strategy.serve(to_input))?;
+        }
+    }
+    Ok(())
 }
 
 /// What a layer does besides its products.

@@ -15,7 +15,12 @@ use serde_json::{Value, json};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   diablo bench --model SmolLM2-135M-Instruct --blocks 48 --seq 512
-  diablo bench --model SmolLM2-135M-Instruct --methods frozen,diablo,lora --json")]
+  diablo bench --model SmolLM2-135M-Instruct --methods frozen,diablo,lora --json
+  diablo bench --model SmolLM2-135M-Instruct --methods \"\" --device gpu
+
+The last one times kernels only. On a GPU each dense product of a layer is computed in three ways: by Burn's matmul
+(burn), in register tiles (register) and in workgroup tiles (tiled). DIABLO_MATMUL=burn, register or tiled in the
+environment makes any command compute in one of them.")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,

@@ -26,6 +26,7 @@ mod run_folder;
 mod writing;
 
 use crate::error::Result;
+use crate::kernels::Strategy;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -91,7 +92,11 @@ impl Cli {
 
     /// Runs the command and says what went wrong, if anything did.
     pub fn run(self) -> ExitCode {
-        match pollster::block_on(self.command.run(self.json)) {
+        let chosen = match std::env::var_os(Strategy::VARIABLE) {
+            Some(name) if !name.is_empty() => Strategy::choose(&name.to_string_lossy()),
+            _ => Ok(()),
+        };
+        match chosen.and_then(|()| pollster::block_on(self.command.run(self.json))) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) if output::reader_is_gone(&error) => ExitCode::SUCCESS,
             Err(error) => {

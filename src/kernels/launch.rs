@@ -176,7 +176,7 @@ pub(crate) fn empty_like(like: &CubeTensor, shape: Shape) -> CubeTensor {
 
 /// Spreads `groups` workgroups over x and y, since one dimension ends at 65,535.
 /// Shaders undo it with `workgroup_id.x + workgroup_id.y * num_workgroups.x`.
-fn spread(groups: u32) -> [u32; 3] {
+pub(crate) fn spread(groups: u32) -> [u32; 3] {
     const MAX: u32 = 65_535;
     let y = groups.div_ceil(MAX).max(1);
     [groups.div_ceil(y), y, 1]

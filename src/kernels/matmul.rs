@@ -1,11 +1,12 @@
 //! `matmul`: dense products of matrices, one or a batch of them, and their gradients.
 //!
-//! On real GPUs they are Burn's matmul, which is good there. Where a processor poses as a GPU it is not: its tiles meet at
-//! barriers, which cost more there than the sums between them, so that form is a shader of our own. On the CPU a layer's
-//! product with its weight is our own, too; the others are Burn's.
+//! Where a processor poses as a GPU, tiles that meet at barriers cost more than the sums between them, so there a shader
+//! without them computes. On real GPUs it is Burn's matmul, or [`matmul_tiled`](super::matmul_tiled): [`Strategy`] says
+//! which. On the CPU a layer's product with its weight is our own, too; the others are Burn's.
 
 use super::cpu::{tensor, values};
 use super::launch::{Form, Shader, contiguous, empty_like};
+use super::matmul_tiled;
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
@@ -21,9 +22,12 @@ use burn::backend::{
 };
 use burn::tensor::{Shape, Tensor, ops::PadMode};
 
+mod strategy;
 #[cfg(test)]
 mod tests;
 mod twin;
+
+pub use strategy::Strategy;
 
 /// `x·Wᵀ`, `[tokens, out]` from `x: [tokens, in]` and `weight: [out, in]` as Hugging Face stores it, all f32.
 ///
@@ -158,13 +162,13 @@ impl Multiply for Flex {
 
 impl Multiply for CubeBackend {
     fn multiply_as(a: FloatTensor<Self>, b: FloatTensor<Self>, product: Product) -> FloatTensor<Self> {
-        match Form::of(&a.client) {
-            Form::Register => {
-                let [rows, columns] = matrix_size(&a);
-                let single = product != Product::Columns && product.left(rows, columns)[0] == 1;
+        match Strategy::of(&a.client) {
+            Strategy::Burn => composed::<Self>(a, b, product),
+            Strategy::Register => {
+                let single = product != Product::Columns && Sizes::of(&a, &b, product).tokens == 1;
                 launch(shader(single), a, b, product)
             }
-            Form::Workgroup => composed::<Self>(a, b, product),
+            Strategy::Tiled => matmul_tiled::multiply(a, b, product),
         }
     }
 }
@@ -239,8 +243,40 @@ impl Side {
     }
 }
 
+/// The sizes of a product.
+#[derive(Debug, Clone)]
+pub(super) struct Sizes {
+    /// Matrices.
+    pub batch: usize,
+    /// Rows of the result.
+    pub tokens: usize,
+    /// Terms of a sum.
+    pub terms: usize,
+    /// Columns of the result.
+    pub width: usize,
+    /// All dimensions of the result.
+    shape: Vec<usize>,
+}
+
+impl Sizes {
+    pub fn of(a: &CubeTensor, b: &CubeTensor, product: Product) -> Self {
+        let ([rows_a, columns_a], [rows_b, columns_b]) = (matrix_size(a), matrix_size(b));
+        let ([tokens, terms], [_, width]) = (product.left(rows_a, columns_a), product.right(rows_b, columns_b));
+        let mut shape: Vec<usize> = a.shape().iter().copied().collect();
+        let rank = shape.len();
+        let batch = shape[..rank - 2].iter().product();
+        shape[rank - 2..].copy_from_slice(&[tokens, width]);
+        Self { batch, tokens, terms, width, shape }
+    }
+
+    /// Room for the result, beside `a`.
+    pub fn result(&self, a: &CubeTensor) -> CubeTensor {
+        empty_like(a, Shape::from(self.shape.clone()))
+    }
+}
+
 /// Rows and columns, the last two dimensions.
-fn matrix_size(tensor: &CubeTensor) -> [usize; 2] {
+pub(super) fn matrix_size(tensor: &CubeTensor) -> [usize; 2] {
     let shape = tensor.shape();
     let rank = shape.num_dims();
     [shape[rank - 2], shape[rank - 1]]
@@ -248,20 +284,15 @@ fn matrix_size(tensor: &CubeTensor) -> [usize; 2] {
 
 /// Runs `shader`, the variant for the result's rows.
 fn launch(shader: Shader, a: CubeTensor, b: CubeTensor, product: Product) -> CubeTensor {
-    let ([rows_a, columns_a], [rows_b, columns_b]) = (matrix_size(&a), matrix_size(&b));
-    let ([tokens, terms], [_, width]) = (product.left(rows_a, columns_a), product.right(rows_b, columns_b));
-    let mut shape: Vec<usize> = a.shape().iter().copied().collect();
-    let rank = shape.len();
-    let batch = shape[..rank - 2].iter().product();
-    shape[rank - 2..].copy_from_slice(&[tokens, width]);
-    let y = empty_like(&a, Shape::from(shape));
+    let sizes = Sizes::of(&a, &b, product);
+    let (batch, y) = (sizes.batch, sizes.result(&a));
     let (x_turned, w_turned) = (product == Product::Columns, product != Product::Rows);
     let x = Side::new(a, batch, x_turned, true);
     let w = Side::new(b, batch, w_turned, false);
     let params = Params {
-        tokens: tokens as u32,
-        width: width as u32,
-        depth: terms.div_ceil(4) as u32,
+        tokens: sizes.tokens as u32,
+        width: sizes.width as u32,
+        depth: sizes.terms.div_ceil(4) as u32,
         x_row: x.row,
         x_block: x.block,
         x_step: x.step,

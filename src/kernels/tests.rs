@@ -3,7 +3,7 @@
 use super::launch::{Form, Shader};
 use super::{
     adamw, block_matmul, causal_softmax, cross_entropy, dequantize, dequantize::With, global_norm, matmul,
-    merge_blocks, rms_norm, rotary, step_guard, swiglu,
+    matmul_tiled, merge_blocks, rms_norm, rotary, step_guard, swiglu,
 };
 use crate::weights::TensorType;
 use std::mem::offset_of;
@@ -14,6 +14,9 @@ fn variants() -> Vec<Shader> {
     let widths = [1, 3, 9, 12, 16, 64, 100];
     let mut variants = Vec::new();
     variants.extend([true, false].map(matmul::shader));
+    for tile in [32, 64] {
+        variants.extend([true, false].map(|vectors| matmul_tiled::shader(tile, vectors)));
+    }
     for form in Form::ALL {
         variants.extend([true, false].map(|vectors| adamw::shader(form, vectors)));
         variants.extend([global_norm::shader(form), merge_blocks::shader(form)]);
@@ -97,6 +100,11 @@ fn uniform_blocks_are_the_same_in_rust_and_wgsl() {
             matmul::shader(false),
             fields!(matmul::Params: tokens, width, depth, x_row, x_block, x_step, x_matrix, x_last, w_row, w_block, w_step,
                 w_matrix, w_last, x_turned, w_turned, pad0),
+        ),
+        (
+            matmul_tiled::shader(64, true),
+            fields!(matmul_tiled::Params: tokens, width, terms, batch, x_row, x_block, x_step, x_matrix, x_last, w_row,
+                w_block, w_step, w_matrix, w_last, x_turned, w_turned),
         ),
         (cross_entropy::shader(Form::Workgroup, None), fields!(cross_entropy::Params: rows, classes, stretches, pad)),
         (

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernels::Form;
-use crate::testing::{assert_close, gpu, random, with_form};
+use crate::testing::{assert_close, cube, gpu, random, with_form};
 use burn::tensor::{Device, TensorData};
 
 /// Sums and, for the tolerance, sums of absolute terms.
@@ -226,14 +226,5 @@ fn a_wrong_shader_is_caught() {
         let bytes = y.client.read_one(y.handle.clone()).expect("read");
         let values = bytemuck::cast_slice(&bytes)[..case.g.len()].to_vec();
         assert_eq!(distance(values, &case.forward()) > 1e-5, wrong);
-    }
-}
-
-/// The primitive beneath a tensor on a GPU.
-fn cube(tensor: burn::backend::DispatchTensor) -> CubeTensor {
-    use burn::backend::{BackendTensor, DispatchTensorKind};
-    match tensor.kind {
-        DispatchTensorKind::Cube(BackendTensor::Float(tensor)) => tensor,
-        other => panic!("not a float tensor on a GPU: {other:?}"),
     }
 }
