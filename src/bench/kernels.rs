@@ -8,7 +8,7 @@ use crate::kernels::attention::Attention;
 use crate::kernels::block_matmul::BlockMatmul;
 use crate::kernels::matmul::{Multiply, Product};
 use crate::kernels::{
-    AdamWStep, AttentionShape, StoredWeight, Strategy, adamw, block_matmul, causal_attention, cross_entropy,
+    AdamWStep, AttentionShape, Form, StoredWeight, Strategy, adamw, block_matmul, causal_attention, cross_entropy,
     global_norm, linear, rms_norm, rotary, swiglu,
 };
 use crate::model::{ModelConfig, Projection};
@@ -154,7 +154,7 @@ fn measure_dense(measure: &mut Measure<'_>, model: &ModelConfig, tokens: usize) 
             || Dispatch::multiply_as(g.clone().into_dispatch(), weight.clone().into_dispatch(), Product::Plain);
         measure.add("linear", name.clone(), flop, values, forward)?;
         measure.add("linear (to x)", name.clone(), flop, values, to_input)?;
-        if *device == Device::flex() || size == head {
+        if Form::on(device).is_none() || size == head {
             continue;
         }
         for (strategy, [ahead, back]) in [

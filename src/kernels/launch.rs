@@ -1,13 +1,14 @@
 //! From a WGSL file to a launch: forms, template constants, bindings.
 
 use burn::backend::wgpu::{CubeDim, CubeTensor, KernelSource, SourceKernel, SourceTemplate, into_contiguous};
+use burn::backend::{BackendTensor, DispatchTensorKind};
 use burn::cubecl::{
     CubeCount,
     client::Client,
     prelude::{ExecutionMode, KernelId},
     server::{KernelArguments, MetadataBindingInfo},
 };
-use burn::tensor::{DType, Shape};
+use burn::tensor::{DType, Device, Shape, Tensor};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// How a kernel spreads its work over the device.
@@ -42,6 +43,14 @@ impl Form {
         let software =
             identity.physical.is_none() || ["swiftshader", "llvmpipe", "warp"].iter().any(|s| name.contains(s));
         if software { Self::Register } else { Self::Workgroup }
+    }
+
+    /// The form that suits `device`; `None` for the CPU backend, which has no kernels.
+    pub fn on(device: &Device) -> Option<Self> {
+        match Tensor::<1>::empty([1], device).into_dispatch().kind {
+            DispatchTensorKind::Cube(BackendTensor::Float(tensor)) => Some(Self::of(&tensor.client)),
+            _ => None,
+        }
     }
 
     /// Overrides [`Form::of`] for the whole process; `None` gives the choice back to the adapter.

@@ -306,3 +306,36 @@ fn bench_counts_the_kernels_that_a_step_launches() {
     let table = workspace.succeeds(&format!("{flags} --device gpu:0"));
     assert!(table.contains("launches") && table.contains(&format!(" {diablo} ")), "{table}");
 }
+
+/// What computes dense products on a GPU is chosen for a process, and measured for every layer.
+#[test]
+fn the_dense_products_of_a_gpu_can_be_chosen() {
+    let workspace = Workspace::new();
+    let with = |matmul: &str, args: &str| {
+        let output = workspace.command(args).env("DIABLO_MATMUL", matmul).output().expect("the binary runs");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, _, message) = with("tyled", "devices");
+    assert_eq!(code, Some(2));
+    assert!(message.starts_with("error: DIABLO_MATMUL is \"tyled\"") && message.lines().count() == 1, "{message}");
+    assert_eq!(with("", "devices").0, Some(0));
+
+    // Rows that are no multiple of four values are padded by the register form, and taken as they are by the tiled one.
+    let bench = "bench --model model --blocks 8 --seq 19 --steps 1 --device gpu:0 --json";
+    let launches = |matmul| {
+        let (code, rates, message) = with(matmul, &format!("{bench} --steps-only"));
+        assert_eq!(code, Some(0), "{message}");
+        let rate: Value = serde_json::from_str(&rates).expect("one line");
+        rate["launches_per_step"].as_u64().expect("a count")
+    };
+    let (tiled, register) = (launches("tiled"), launches("register"));
+    assert!(tiled < register, "{tiled} launches with tiles, {register} without");
+
+    let events = workspace.json(&format!("{bench} --methods="));
+    let rows: Vec<_> = events.iter().filter_map(|event| event["kernel"].as_str()).collect();
+    for name in ["burn", "register", "tiled"] {
+        let (ahead, back) = (format!("linear, {name}"), format!("linear (to x), {name}"));
+        assert!(rows.contains(&&*ahead) && rows.contains(&&*back), "{name}: {rows:?}");
+    }
+}

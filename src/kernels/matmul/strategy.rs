@@ -91,3 +91,37 @@ impl Strategy {
         work()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{cube, gpu, with_form};
+    use burn::tensor::Tensor;
+
+    #[test]
+    fn the_adapter_chooses_and_what_serves_goes_first() {
+        let client = cube(Tensor::<1>::empty([1], &gpu()).into_dispatch()).client;
+        let of = || Strategy::of(&client);
+        for form in Form::ALL {
+            with_form(form, || {
+                let chosen = of();
+                assert!(Strategy::candidates(form).contains(&chosen), "{form:?}: {chosen:?}");
+                Strategy::Tiled.serve(|| {
+                    assert_eq!(Strategy::Burn.serve(of), Strategy::Burn);
+                    assert_eq!(of(), Strategy::Tiled);
+                    std::thread::scope(|scope| assert_eq!(scope.spawn(of).join().expect("a thread"), chosen));
+                });
+                assert_eq!(of(), chosen);
+            });
+        }
+        std::panic::catch_unwind(|| Strategy::Tiled.serve(|| panic!("a product that fails"))).expect_err("a panic");
+        assert_eq!(SERVING.get(), None);
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_refused() {
+        let error = Strategy::choose("tyled").expect_err("no such strategy").to_string();
+        assert!(error.contains("DIABLO_MATMUL") && error.contains("did you mean \"tiled\""), "{error}");
+        assert!(error.contains("burn, register, tiled"), "{error}");
+    }
+}
