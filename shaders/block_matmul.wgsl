@@ -25,35 +25,34 @@ struct Params {
 //#end
 @group(0) @binding(3) var<uniform> p: Params;
 
-//#if VECTORS
 fn store(t: u32, block: u32, c: u32, sums: vec4<f32>) {
     if (t >= p.tokens || c >= p.outer) {
         return;
     }
-    let at = ((t * p.blocks + block) * p.outer + c) / 4u;
+    let at = (t * p.blocks + block) * p.outer + c;
+    //#if VECTORS
     if (p.accumulate == 1u) {
-        y[at] += sums;
+        y[at / 4u] += sums;
     } else {
-        y[at] = sums;
+        y[at / 4u] = sums;
     }
-}
-//#else
-fn store(t: u32, block: u32, c: u32, sums: vec4<f32>) {
-    if (t >= p.tokens) {
-        return;
-    }
-    let at = t * p.blocks * p.outer + block * p.outer + c;
-    for (var j = 0u; j < 4u; j++) {
-        if (c + j < p.outer) {
-            if (p.accumulate == 1u) {
-                y[at + j] += sums[j];
-            } else {
-                y[at + j] = sums[j];
-            }
+    //#else
+    for (var j = 0u; j < min(4u, p.outer - c); j++) {
+        if (p.accumulate == 1u) {
+            y[at + j] += sums[j];
+        } else {
+            y[at + j] = sums[j];
         }
     }
+    //#end
 }
-//#end
+
+fn store_four(t: u32, block: u32, quad: u32, sums: mat4x4<f32>) {
+    store(t, block, quad * 4u, sums[0]);
+    store(t + 1u, block, quad * 4u, sums[1]);
+    store(t + 2u, block, quad * 4u, sums[2]);
+    store(t + 3u, block, quad * 4u, sums[3]);
+}
 
 //#if register
 const LANES = vec4<u32>(0u, 1u, 2u, 3u);
@@ -97,21 +96,11 @@ fn d_vector(block: u32, b: u32, column: u32) -> vec4<f32> {
 // Four terms of four columns of the output, a column for each term; past the end anything.
 fn d_four(block: u32, quad: u32, column: u32) -> mat4x4<f32> {
     let b = quad * 4u;
-    return mat4x4<f32>(
-        d_vector(block, b, column),
-        d_vector(block, b + 1u, column),
-        d_vector(block, b + 2u, column),
-        d_vector(block, b + 3u, column),
-    );
+    let d0 = d_vector(block, b, column);
+    let d1 = d_vector(block, b + 1u, column);
+    return mat4x4<f32>(d0, d1, d_vector(block, b + 2u, column), d_vector(block, b + 3u, column));
 }
 //#end
-
-fn store_four(t: u32, block: u32, quad: u32, sums: mat4x4<f32>) {
-    store(t, block, quad * 4u, sums[0]);
-    store(t + 1u, block, quad * 4u, sums[1]);
-    store(t + 2u, block, quad * 4u, sums[2]);
-    store(t + 3u, block, quad * 4u, sums[3]);
-}
 
 // One invocation for each tile of one block's output: eight tokens, and WIDE times four columns, up to three. A processor
 // that poses as a GPU pays for loads, and a wide tile has fewer of them for a product.
@@ -179,47 +168,30 @@ fn main(
     let block = group.x / tiles;
     let c0 = (group.x % tiles) * COLUMNS;
     let t0 = group.y * ROWS;
-    let d_in = p.blocks * p.inner;
-    var sum0 = vec4<f32>(0.0);
-    var sum1 = vec4<f32>(0.0);
-    var sum2 = vec4<f32>(0.0);
-    var sum3 = vec4<f32>(0.0);
+    var sums = mat4x4<f32>();
     for (var b0 = 0u; b0 < p.inner; b0 += DEPTH) {
         for (var e = lane; e < DEPTH * ROWS; e += THREADS) {
             let t = t0 + e / DEPTH;
             let b = b0 + e % DEPTH;
-            var value = 0.0;
-            if (t < p.tokens && b < p.inner) {
-                value = x[t * d_in + block * p.inner + b];
-            }
-            x_tile[(e % DEPTH) * ROWS + e / DEPTH] = value;
+            let value = x[(min(t, p.tokens - 1u) * p.blocks + block) * p.inner + min(b, p.inner - 1u)];
+            x_tile[(e % DEPTH) * ROWS + e / DEPTH] = select(0.0, value, t < p.tokens && b < p.inner);
         }
         for (var e = lane; e < DEPTH * COLUMNS; e += THREADS) {
             let b = b0 + e / COLUMNS;
             let c = c0 + e % COLUMNS;
-            var value = 0.0;
-            if (b < p.inner && c < p.outer) {
-                value = d[block * p.inner * p.outer + b * p.inner_stride + c * p.outer_stride];
-            }
-            d_tile[e] = value;
+            let at = min(b, p.inner - 1u) * p.inner_stride + min(c, p.outer - 1u) * p.outer_stride;
+            let value = d[block * p.inner * p.outer + at];
+            d_tile[e] = select(0.0, value, b < p.inner && c < p.outer);
         }
         workgroupBarrier();
         for (var k = 0u; k < DEPTH; k++) {
             let at = k * COLUMNS + id.x * 4u;
             let w = vec4<f32>(d_tile[at], d_tile[at + 1u], d_tile[at + 2u], d_tile[at + 3u]);
             let row = k * ROWS + id.y * 4u;
-            sum0 += x_tile[row] * w;
-            sum1 += x_tile[row + 1u] * w;
-            sum2 += x_tile[row + 2u] * w;
-            sum3 += x_tile[row + 3u] * w;
+            sums += mat4x4<f32>(x_tile[row] * w, x_tile[row + 1u] * w, x_tile[row + 2u] * w, x_tile[row + 3u] * w);
         }
         workgroupBarrier();
     }
-    let c = c0 + id.x * 4u;
-    let t = t0 + id.y * 4u;
-    store(t, block, c, sum0);
-    store(t + 1u, block, c, sum1);
-    store(t + 2u, block, c, sum2);
-    store(t + 3u, block, c, sum3);
+    store_four(t0 + id.y * 4u, block, c0 / 4u + id.x, sums);
 }
 //#end

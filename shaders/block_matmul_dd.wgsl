@@ -9,8 +9,7 @@ struct Params {
     d_out: u32,
     tokens_per_split: u32,
     splits: u32,
-    pad0: u32,
-    pad1: u32,
+    pad: vec2<u32>,
 }
 
 //#if SUM
@@ -44,15 +43,24 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
 @group(0) @binding(3) var<uniform> p: Params;
 
 fn store(split: u32, block: u32, b: u32, c: u32, sums: vec4<f32>) {
-    if (b >= p.d_in) {
+    if (b >= p.d_in || c >= p.d_out) {
         return;
     }
     let at = ((split * p.blocks + block) * p.d_in + b) * p.d_out + c;
-    for (var j = 0u; j < 4u; j++) {
-        if (c + j < p.d_out) {
-            partials[at + j] = sums[j];
-        }
+    for (var j = 0u; j < min(4u, p.d_out - c); j++) {
+        partials[at + j] = sums[j];
     }
+}
+
+fn outer(column: vec4<f32>, row: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(row * column.x, row * column.y, row * column.z, row * column.w);
+}
+
+fn store_four(split: u32, block: u32, b: u32, c: u32, sums: mat4x4<f32>) {
+    store(split, block, b, c, sums[0]);
+    store(split, block, b + 1u, c, sums[1]);
+    store(split, block, b + 2u, c, sums[2]);
+    store(split, block, b + 3u, c, sums[3]);
 }
 
 //#if register
@@ -74,17 +82,6 @@ fn g_four(row: u32, quad: u32) -> vec4<f32> {
     let at = row * p.d_out + min(quad * 4u + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.d_out - 1u));
     return vec4<f32>(g[at.x], g[at.y], g[at.z], g[at.w]);
     //#end
-}
-
-fn outer(column: vec4<f32>, row: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(row * column.x, row * column.y, row * column.z, row * column.w);
-}
-
-fn store_four(split: u32, block: u32, b: u32, c: u32, sums: mat4x4<f32>) {
-    store(split, block, b, c, sums[0]);
-    store(split, block, b + 1u, c, sums[1]);
-    store(split, block, b + 2u, c, sums[2]);
-    store(split, block, b + 3u, c, sums[3]);
 }
 
 // One invocation for each tile of one block and one split: TALL x WIDE matrices of 4 x 4, up to three below each other and
@@ -158,8 +155,7 @@ const THREADS: u32 = {{ WG_X }}u * {{ WG_Y }}u;
 var<workgroup> x_tile: array<f32, SLICES * STAGED * ROWS>;
 var<workgroup> g_tile: array<f32, SLICES * STAGED * COLUMNS>;
 
-// One workgroup for each ROWS x COLUMNS tile of one block and SLICES splits, one split for each z;
-// STAGED tokens of every split staged at a time.
+// One workgroup for each ROWS x COLUMNS tile of a block and SLICES splits, one a z; STAGED tokens of each at a time.
 @compute @workgroup_size({{ WG_X }}, {{ WG_Y }}, {{ WG_Z }})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) id: vec3<u32>) {
     let across = (p.d_out + COLUMNS - 1u) / COLUMNS;
@@ -173,48 +169,31 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) i
     let g_base = id.z * STAGED * COLUMNS;
     let start = split * p.tokens_per_split;
     let end = min(start + p.tokens_per_split, p.tokens);
-    var sum0 = vec4<f32>(0.0);
-    var sum1 = vec4<f32>(0.0);
-    var sum2 = vec4<f32>(0.0);
-    var sum3 = vec4<f32>(0.0);
+    var sums = mat4x4<f32>();
     // Every split runs the same number of rounds, so that all invocations meet at each barrier.
     for (var done = 0u; done < p.tokens_per_split; done += STAGED) {
         for (var e = lane; e < STAGED * ROWS; e += THREADS) {
             let t = start + done + e / ROWS;
             let b = b0 + e % ROWS;
-            var value = 0.0;
-            if (t < end && b < p.d_in) {
-                value = x[(t * p.blocks + block) * p.d_in + b];
-            }
-            x_tile[x_base + e] = value;
+            let value = x[(min(t, end - 1u) * p.blocks + block) * p.d_in + min(b, p.d_in - 1u)];
+            x_tile[x_base + e] = select(0.0, value, t < end && b < p.d_in);
         }
         for (var e = lane; e < STAGED * COLUMNS; e += THREADS) {
             let t = start + done + e / COLUMNS;
             let c = c0 + e % COLUMNS;
-            var value = 0.0;
-            if (t < end && c < p.d_out) {
-                value = g[(t * p.blocks + block) * p.d_out + c];
-            }
-            g_tile[g_base + e] = value;
+            let value = g[(min(t, end - 1u) * p.blocks + block) * p.d_out + min(c, p.d_out - 1u)];
+            g_tile[g_base + e] = select(0.0, value, t < end && c < p.d_out);
         }
         workgroupBarrier();
         for (var k = 0u; k < STAGED; k++) {
             let at = g_base + k * COLUMNS + id.x * 4u;
             let w = vec4<f32>(g_tile[at], g_tile[at + 1u], g_tile[at + 2u], g_tile[at + 3u]);
             let row = x_base + k * ROWS + id.y * 4u;
-            sum0 += x_tile[row] * w;
-            sum1 += x_tile[row + 1u] * w;
-            sum2 += x_tile[row + 2u] * w;
-            sum3 += x_tile[row + 3u] * w;
+            sums += outer(vec4<f32>(x_tile[row], x_tile[row + 1u], x_tile[row + 2u], x_tile[row + 3u]), w);
         }
         workgroupBarrier();
     }
-    let b = b0 + id.y * 4u;
-    let c = c0 + id.x * 4u;
-    store(split, block, b, c, sum0);
-    store(split, block, b + 1u, c, sum1);
-    store(split, block, b + 2u, c, sum2);
-    store(split, block, b + 3u, c, sum3);
+    store_four(split, block, b0 + id.y * 4u, c0 + id.x * 4u, sums);
 }
 //#end
 //#end

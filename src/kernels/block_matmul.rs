@@ -154,8 +154,7 @@ pub(crate) struct GradientParams {
     /// Tokens that one split sums.
     pub tokens_per_split: u32,
     pub splits: u32,
-    pub pad0: u32,
-    pub pad1: u32,
+    pub pad: [u32; 2],
 }
 
 /// Side of the square tile an invocation keeps in registers in the workgroup form, and of those that make up the tile of
@@ -314,8 +313,7 @@ impl BlockMatmul for CubeBackend {
             d_out: dd as u32,
             tokens_per_split,
             splits,
-            pad0: 0,
-            pad1: 0,
+            pad: [0; 2],
         };
         let count = match shader.form {
             Form::Register => [tiles.div_ceil(wx), splits.div_ceil(wy), 1],
