@@ -4,7 +4,7 @@ use super::*;
 use crate::kernels::dequantize::tests::stored;
 use crate::kernels::matmul::{Strategy, linear, matmul, matmul_transposed};
 use crate::kernels::{AttentionShape, causal_attention, merged_linear, stored_linear};
-use crate::testing::{assert_close, cube, gpu, random};
+use crate::testing::{assert_close, assert_differences, cube, gpu, random, random_on as on};
 use crate::weights::{TensorType, quantize_q8_0};
 use burn::backend::TensorMetadata;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -86,10 +86,6 @@ impl Case {
 fn is_close(found: &[f32], reference: &[(f64, f64)]) -> bool {
     let near = |(found, (sum, size)): (&f32, &(f64, f64))| (f64::from(*found) - sum).abs() <= 1e-5 * size.max(1e-30);
     found.len() == reference.len() && found.iter().zip(reference).all(near)
-}
-
-fn on<const D: usize>(device: &Device, seed: u64, shape: [usize; D]) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(random(seed, shape.iter().product()), shape), device)
 }
 
 /// One, a bit less and more than a vector, than the depth of a stage, than each tile; and whole ones.
@@ -197,35 +193,19 @@ fn products_and_their_gradients_are_those_of_burn_and_of_the_twin() {
     }
 }
 
-/// The product is linear in both inputs, so a wide step has no error but rounding.
 #[test]
 fn gradients_by_finite_differences() {
     let device = gpu();
     for [m, k, n] in [[1, 1, 1], [3, 5, 2], [4, 4, 7]] {
-        let (a, b) = (random(1, m * k), random(2, n * k));
-        let tensors = |a: &[f32], b: &[f32]| {
-            let tensor =
-                |values: &[f32], rows| Tensor::<2>::from_data(TensorData::new(values.to_vec(), [rows, k]), &device);
-            [tensor(a, m), tensor(b, n)]
-        };
-        let objective = |[a, b]: [Tensor<2>; 2]| (matmul_transposed(a, b) * on(&device, 3, [m, n])).sum();
+        let (a, b, g) = (on(&device, 1, [m, k]), on(&device, 2, [n, k]), on(&device, 3, [m, n]));
+        let loss = |a: Tensor<2>, b: Tensor<2>| (matmul_transposed(a, b) * g.clone()).sum();
+        let value = |loss: Tensor<1>| f64::from(loss.into_scalar::<f32>());
         Strategy::Tiled.serve(|| {
-            let tracked = tensors(&a, &b).map(|input| input.autodiff().require_grad());
-            let [left, right] = tracked.clone();
-            let loss = matmul_transposed(left, right) * on(&device, 3, [m, n]).autodiff();
-            let mut grads = loss.sum().backward();
-            for (side, input) in tracked.into_iter().enumerate() {
-                let gradient = input.grad_remove(&mut grads).expect("a gradient").into_data();
-                for (at, gradient) in gradient.try_into_vec::<f32>().expect("f32").into_iter().enumerate() {
-                    let shifted = |by: f32| {
-                        let mut values = [a.clone(), b.clone()];
-                        values[side][at] += by;
-                        objective(tensors(&values[0], &values[1])).into_scalar::<f32>()
-                    };
-                    let difference = shifted(0.5) - shifted(-0.5);
-                    assert!((difference - gradient).abs() < 1e-5, "side {side}, {at}: {gradient}, {difference}");
-                }
-            }
+            let (left, right) = (a.clone().autodiff().require_grad(), b.clone().autodiff().require_grad());
+            let mut grads = loss(left.clone(), right.clone()).backward();
+            let [da, db] = [left, right].map(|input| input.grad_remove(&mut grads).expect("a gradient"));
+            assert_differences(|a| value(loss(a, b.clone())), &a, da, "a");
+            assert_differences(|b| value(loss(a.clone(), b)), &b, db, "b");
         });
     }
 }
