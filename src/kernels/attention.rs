@@ -23,7 +23,7 @@ mod blocks;
 mod twin;
 
 pub(crate) use blocks::queries_of_a_block;
-pub(crate) use twin::parts as parts_of_queries;
+pub(crate) use twin::keys_of_parts;
 
 #[cfg(test)]
 mod tests;

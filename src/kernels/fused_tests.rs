@@ -182,6 +182,26 @@ fn exp_is_exact_to_two_units_and_ends_at_zero() {
 }
 
 #[test]
+fn exp2_is_exact_to_two_units_and_ends_at_zero() {
+    let mut worst = 0.0f64;
+    for i in 0..2_000_000 {
+        let x = -125.0 + 252.0 * i as f32 / 2e6;
+        let exact = f64::from(x).exp2();
+        for ours in [cpu::exp2::<false>(x), cpu::exp2::<true>(x)] {
+            worst = worst.max((f64::from(ours) - exact).abs() / exact);
+        }
+    }
+    assert!(worst < 2.4e-7, "relative error {worst:.2e}");
+    for x in [-125.1, -1e4, f32::MIN, f32::NEG_INFINITY] {
+        assert_eq!(cpu::exp2::<true>(x), 0.0);
+    }
+    assert_eq!([0.0, 1.0, -3.0].map(cpu::exp2::<true>), [1.0, 2.0, 0.125]);
+    for nan in [f32::NAN, -f32::NAN, f32::from_bits(0x7fc0_01ff)] {
+        assert!(cpu::exp2::<true>(nan).is_nan());
+    }
+}
+
+#[test]
 fn sums_and_maxima_of_any_length() {
     for len in [0, 1, 15, 16, 17, 100] {
         let values = random(len as u64, len);

@@ -18,6 +18,31 @@ pub(crate) fn add_product<S: Simd>(
     simd: S,
     out: &mut [f32],
     stride: usize,
+    sizes: [usize; 3],
+    a: Operand<'_>,
+    b: Operand<'_>,
+) {
+    tiles::<S, true>(simd, out, stride, sizes, a, b);
+}
+
+/// The same with `=` for `+=`: what `out` held is not read.
+#[inline(always)]
+pub(crate) fn product<S: Simd>(
+    simd: S,
+    out: &mut [f32],
+    stride: usize,
+    sizes: [usize; 3],
+    a: Operand<'_>,
+    b: Operand<'_>,
+) {
+    tiles::<S, false>(simd, out, stride, sizes, a, b);
+}
+
+#[inline(always)]
+fn tiles<S: Simd, const ADD: bool>(
+    simd: S,
+    out: &mut [f32],
+    stride: usize,
     [rows, width, depth]: [usize; 3],
     a: Operand<'_>,
     b: Operand<'_>,
@@ -30,16 +55,16 @@ pub(crate) fn add_product<S: Simd>(
         let a = Operand { data: &a.data[first * a.lane_step..], ..a };
         // A tile of three vectors wide fills three quarters of the registers.
         first += match left {
-            8.. if S::REGISTER_COUNT >= 32 => strip::<S, 8>(simd, out, stride, [width, depth], a, b),
-            4.. => strip::<S, 4>(simd, out, stride, [width, depth], a, b),
-            _ => strip::<S, 1>(simd, out, stride, [width, depth], a, b),
+            8.. if S::REGISTER_COUNT >= 32 => strip::<S, ADD, 8>(simd, out, stride, [width, depth], a, b),
+            4.. => strip::<S, ADD, 4>(simd, out, stride, [width, depth], a, b),
+            _ => strip::<S, ADD, 1>(simd, out, stride, [width, depth], a, b),
         };
     }
 }
 
-/// Adds a strip of `R` rows; returns `R`.
+/// Writes a strip of `R` rows; returns `R`.
 #[inline(always)]
-fn strip<S: Simd, const R: usize>(
+fn strip<S: Simd, const ADD: bool, const R: usize>(
     simd: S,
     out: &mut [f32],
     stride: usize,
@@ -54,13 +79,13 @@ fn strip<S: Simd, const R: usize>(
         let (out, b) = (&mut out[column..], Operand { data: &b.data[column..], ..b });
         // Four vectors are two and two rather than three and one.
         column += if left >= 3 * lanes && left != 4 * lanes {
-            add::<S, R, 3>(simd, out, stride, depth, a, b)
+            tile::<S, ADD, R, 3>(simd, out, stride, depth, a, b)
         } else if left >= 2 * lanes {
-            add::<S, R, 2>(simd, out, stride, depth, a, b)
+            tile::<S, ADD, R, 2>(simd, out, stride, depth, a, b)
         } else if left >= lanes {
-            add::<S, R, 1>(simd, out, stride, depth, a, b)
+            tile::<S, ADD, R, 1>(simd, out, stride, depth, a, b)
         } else {
-            add_narrow::<S, R>(simd, out, stride, [left, depth], a, b)
+            narrow::<S, ADD, R>(simd, out, stride, [left, depth], a, b)
         };
     }
     R
@@ -71,9 +96,9 @@ const fn lanes<S: Simd>() -> usize {
     size_of::<S::f32s>() / size_of::<f32>()
 }
 
-/// Adds a tile of `R` rows and `V` vectors, kept in registers; returns its columns.
+/// Writes a tile of `R` rows and `V` vectors, kept in registers; returns its columns.
 #[inline(always)]
-fn add<S: Simd, const R: usize, const V: usize>(
+fn tile<S: Simd, const ADD: bool, const R: usize, const V: usize>(
     simd: S,
     out: &mut [f32],
     stride: usize,
@@ -107,7 +132,7 @@ fn add<S: Simd, const R: usize, const V: usize>(
     for (r, sums) in sums.iter().enumerate() {
         let (vectors, _) = S::as_mut_simd_f32s(&mut out[r * stride..][..columns]);
         for (out, sum) in vectors.iter_mut().zip(sums) {
-            *out = simd.add_f32s(*out, *sum);
+            *out = if ADD { simd.add_f32s(*out, *sum) } else { *sum };
         }
     }
     columns
@@ -131,9 +156,9 @@ fn vectors<S: Simd, const V: usize>(simd: S, values: &[f32]) -> [S::f32s; V] {
     out
 }
 
-/// Adds a tile of `R` rows and fewer columns than a vector holds; returns `columns`.
+/// Writes a tile of `R` rows and fewer columns than a vector holds; returns `columns`.
 #[inline(always)]
-fn add_narrow<S: Simd, const R: usize>(
+fn narrow<S: Simd, const ADD: bool, const R: usize>(
     simd: S,
     out: &mut [f32],
     stride: usize,
@@ -151,8 +176,8 @@ fn add_narrow<S: Simd, const R: usize>(
     }
     for (r, sum) in sums.iter().enumerate() {
         let out = &mut out[r * stride..][..columns];
-        let total = simd.add_f32s(simd.partial_load_f32s(out), *sum);
-        simd.partial_store_f32s(out, total);
+        let before = if ADD { simd.partial_load_f32s(out) } else { simd.splat_f32s(0.0) };
+        simd.partial_store_f32s(out, simd.add_f32s(before, *sum));
     }
     columns
 }
@@ -164,8 +189,14 @@ mod tests {
     use crate::testing::random;
 
     vectorised! {
-        fn product(simd; out: &mut [f32], stride: usize, sizes: [usize; 3], a: Operand<'_>, b: Operand<'_>) {
+        fn added(simd; out: &mut [f32], stride: usize, sizes: [usize; 3], a: Operand<'_>, b: Operand<'_>) {
             add_product(simd, out, stride, sizes, a, b);
+        }
+    }
+
+    vectorised! {
+        fn written(simd; out: &mut [f32], stride: usize, sizes: [usize; 3], a: Operand<'_>, b: Operand<'_>) {
+            product(simd, out, stride, sizes, a, b);
         }
     }
 
@@ -177,18 +208,22 @@ mod tests {
             for turned in [false, true] {
                 let (step, lane_step) = if turned { (rows + 3, 1) } else { (1, depth + 2) };
                 let (a, b) = (random(1, (rows + 3) * (depth + 2)), random(2, depth.max(1) * (width + 4)));
-                let (stride, mut out) = (width + 2, random(3, rows * (width + 2)));
-                let before = out.clone();
+                let (stride, before) = (width + 2, random(3, rows * (width + 2)));
+                let (mut sum_of_both, mut alone) = (before.clone(), before.clone());
                 let left = Operand { data: &a, step, lane_step };
                 let right = Operand { data: &b, step: width + 4, lane_step: 1 };
-                product(&mut out, stride, [rows, width, depth], left, right);
+                added(&mut sum_of_both, stride, [rows, width, depth], left, right);
+                written(&mut alone, stride, [rows, width, depth], left, right);
                 for r in 0..rows {
                     for c in 0..stride {
                         let terms =
                             (0..depth).map(|k| a[k * step + r * lane_step] * b[k * (width + 4) + c.min(width + 3)]);
-                        let sum = if c < width { terms.sum::<f32>() } else { 0.0 };
-                        let off = (out[r * stride + c] - before[r * stride + c] - sum).abs();
-                        assert!(off <= 1e-5, "{rows} x {width}, {depth} deep, at {r}, {c}: off by {off:.1e}");
+                        let (sum, kept) = if c < width { (terms.sum::<f32>(), 0.0) } else { (0.0, 1.0) };
+                        let at = r * stride + c;
+                        for (out, expected) in [(&sum_of_both, before[at] + sum), (&alone, kept * before[at] + sum)] {
+                            let off = (out[at] - expected).abs();
+                            assert!(off <= 1e-5, "{rows} x {width}, {depth} deep, at {r}, {c}: off by {off:.1e}");
+                        }
                     }
                 }
             }

@@ -73,7 +73,7 @@ impl Case {
 }
 
 /// Rows, heads, their sharing, width, length, tokens before.
-const CASES: [(usize, usize, usize, usize, usize, usize); 9] = [
+const CASES: [(usize, usize, usize, usize, usize, usize); 11] = [
     (1, 1, 1, 1, 1, 0),
     (1, 2, 1, 3, 2, 0),
     (2, 4, 2, 16, 7, 0),
@@ -83,6 +83,8 @@ const CASES: [(usize, usize, usize, usize, usize, usize); 9] = [
     (1, 4, 1, 16, 1, 40),
     (2, 2, 2, 12, 300, 0),
     (1, 3, 1, 4, 1300, 0),
+    (1, 16, 1, 5, 290, 0),
+    (2, 5, 1, 7, 131, 40),
 ];
 
 fn all_cases(device: &Device) {
@@ -123,6 +125,61 @@ fn kernels_are_the_composition_in_both_forms() {
     let device = gpu();
     for form in Form::ALL {
         with_form(form, || all_cases(&device));
+    }
+}
+
+/// Scores that rise, fall and jump from one stretch of keys to the next, by far more than powers are kept within.
+#[test]
+fn twin_follows_scores_that_rise() {
+    let device = Device::flex();
+    let case = Case { rows: 1, heads: 3, kv_heads: 1, head_dim: 8, length: 700, before: 0, is_packed: false };
+    let rise = |at: usize| if (300..400).contains(&at) { -40.0 } else { at as f32 / 10.0 };
+    let factors: Vec<f32> = (0..case.length).map(rise).collect();
+    let factors = Tensor::<2>::from_data(TensorData::new(factors, [case.length, 1]), &device);
+    let run = |f: fn(Tensor<2>, Tensor<2>, Tensor<2>, AttentionShape) -> Tensor<2>| {
+        let [q, k, v] = case.inputs(&device);
+        f(q, k * factors.clone(), v, case.shape())
+    };
+    assert_close(run(causal_attention), run(composed), 2e-5, "rising scores");
+}
+
+#[test]
+fn a_score_that_is_no_number_spoils_what_sees_it_and_nothing_else() {
+    let device = Device::flex();
+    let case = Case { rows: 1, heads: 3, kv_heads: 1, head_dim: 4, length: 150, before: 0, is_packed: false };
+    let bad = 140;
+    for value in [f32::NAN, f32::INFINITY] {
+        let [q, k, v] = case.inputs(&device);
+        let k = k.slice_assign([bad..bad + 1, 0..1], Tensor::full([1, 1], value, &device));
+        let y: Vec<f32> = causal_attention(q, k, v, case.shape()).into_data().try_into_vec().expect("f32");
+        let width = case.heads * case.head_dim;
+        for (t, y) in y.chunks_exact(width).enumerate() {
+            // The weight of an infinite score of the other sign is zero.
+            let heads = y.chunks_exact(case.head_dim).filter(|head| head.iter().all(|y| y.is_finite())).count();
+            assert!(t >= bad || heads == case.heads, "{t} sees none of it");
+            assert!(t < bad || value.is_infinite() || heads == 0, "{t} sees it");
+        }
+    }
+}
+
+#[test]
+fn twin_gives_the_same_bits_on_any_number_of_threads() {
+    let of = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        let device = Device::flex();
+        let case = Case { rows: 2, heads: 6, kv_heads: 2, head_dim: 20, length: 419, before: 0, is_packed: true };
+        pool.install(|| {
+            let inputs = case.inputs(&device).map(|input| input.autodiff().require_grad());
+            let [q, k, v] = inputs.clone();
+            let y = causal_attention(q, k, v, case.shape());
+            let mut grads = (y.clone() * on(&device, 4, y.dims())).sum().backward();
+            let gradients = inputs.map(|input| input.grad_remove(&mut grads).expect("gradient").into_data());
+            (y.into_data(), gradients)
+        })
+    };
+    let one = of(1);
+    for threads in [2, 5] {
+        assert!(of(threads) == one, "{threads} threads");
     }
 }
 

@@ -108,15 +108,12 @@ impl Step<'_> {
     /// Attention: queries, keys and values are there, and the result is taken.
     pub(super) fn attend(&mut self) {
         let (t, q, kv) = (self.t, self.q, self.kv);
-        match self.setup.device {
-            Kind::Cpu => self.ledger.pass(t * (kv + q)), // keys turned, result
-            Kind::Gpu | Kind::Software => {
-                let (queries, scores) = self.block();
-                self.ledger.take(2 * t * kv + t * q); // keys and values by head, results of all blocks
-                self.ledger.pass(queries + scores);
-                self.ledger.pass(t * q); // the results joined, then by token
-                self.ledger.give(2 * t * kv + t * q);
-            }
+        if let Kind::Gpu | Kind::Software = self.setup.device {
+            let (queries, scores) = self.block();
+            self.ledger.take(2 * t * kv + t * q); // keys and values by head, results of all blocks
+            self.ledger.pass(queries + scores);
+            self.ledger.pass(t * q); // the results joined, then by token
+            self.ledger.give(2 * t * kv + t * q);
         }
         self.ledger.take(t * q);
     }
@@ -126,10 +123,12 @@ impl Step<'_> {
         let (t, q, kv) = (self.t, self.q, self.kv);
         let results = t * (q + 2 * kv);
         match self.setup.device {
-            // Keys and values turned; every part of a head's queries has gradients to all keys and values of its own.
+            // Every part of a row's queries has gradients to the keys and values that it sees of its own.
             Kind::Cpu => {
-                let parts = attention::parts_of_queries(self.batch.length) as u64;
-                self.ledger.pass(2 * t * kv + (1 + 2 * parts) * t * q + results);
+                let model = self.setup.model;
+                let heads = [model.num_attention_heads, model.num_key_value_heads];
+                let keys = attention::keys_of_parts(self.batch.rows, heads, self.batch.length) as u64;
+                self.ledger.pass(2 * keys * kv + results);
             }
             // Keys and values by head, sums of the gradients to them, and the gradients to the queries of all blocks; of
             // one block queries, gradients to its results, weights and gradients to them, and what it adds to the sums.
