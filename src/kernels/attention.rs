@@ -70,6 +70,23 @@ pub fn causal_attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, shape: Attenti
     Tensor::from_dispatch(Dispatch::causal_attention(q.into_dispatch(), k.into_dispatch(), v.into_dispatch(), shape))
 }
 
+/// [`causal_attention`] where its `result` for the same inputs is at hand, and is not made anew: that result, with the
+/// gradients of making it.
+///
+/// # Panics
+/// If the result has another shape than `q`.
+pub fn known_causal_attention(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    result: Tensor<2>,
+    shape: AttentionShape,
+) -> Tensor<2> {
+    assert!(result.dims() == q.dims(), "known_causal_attention: q {:?}, result {:?}", q.dims(), result.dims());
+    let [q, k, v, result] = [q, k, v, result].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::known_causal_attention(q, k, v, result, shape))
+}
+
 /// Attention, on primitives.
 #[backend_extension(Autodiff, Cube, Flex)]
 pub trait Attention: Backend {
@@ -78,6 +95,14 @@ pub trait Attention: Backend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
+        shape: AttentionShape,
+    ) -> FloatTensor<Self>;
+    /// See [`known_causal_attention`].
+    fn known_causal_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        result: FloatTensor<Self>,
         shape: AttentionShape,
     ) -> FloatTensor<Self>;
     /// Queries, keys and values in the form in which they are best kept for the backward pass; both passes take them so,
@@ -98,6 +123,44 @@ pub trait Attention: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
+/// The operation with its gradients, its result `known` or to be made.
+fn differentiable<B: Attention, C: CheckpointStrategy>(
+    [q, k, v]: [FloatTensor<Autodiff<B, C>>; 3],
+    known: Option<FloatTensor<B>>,
+    shape: AttentionShape,
+) -> FloatTensor<Autodiff<B, C>> {
+    #[derive(Debug)]
+    struct AttentionBackward;
+
+    impl<B: Attention> Backward<B, 3> for AttentionBackward {
+        type State = ([FloatTensor<B>; 3], AttentionShape);
+
+        fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+            let nodes = ops.parents;
+            let ([q, k, v], shape) = ops.state;
+            let g = grads.consume::<B>(&ops.node);
+            let (dq, dk, dv) = B::causal_attention_backward(q, k, v, g, shape);
+            for (node, gradient) in nodes.into_iter().zip([dq, dk, dv]) {
+                if let Some(node) = node {
+                    grads.register::<B>(node.id, gradient);
+                }
+            }
+        }
+    }
+
+    let nodes = [q.node(), k.node(), v.node()];
+    let [q, k, v] = [q, k, v].map(|input| input.into_primitive());
+    let result = |q, k, v, shape| known.unwrap_or_else(|| B::causal_attention(q, k, v, shape));
+    match AttentionBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => {
+            let (q, k, v) = B::kept_attention_inputs(q, k, v, shape.clone());
+            let y = result(q.clone(), k.clone(), v.clone(), shape.clone());
+            prep.finish(([q, k, v], shape), y)
+        }
+        OpsKind::UnTracked(prep) => prep.finish(result(q, k, v, shape)),
+    }
+}
+
 impl<B: Attention, C: CheckpointStrategy> Attention for Autodiff<B, C> {
     fn causal_attention(
         q: FloatTensor<Self>,
@@ -105,36 +168,17 @@ impl<B: Attention, C: CheckpointStrategy> Attention for Autodiff<B, C> {
         v: FloatTensor<Self>,
         shape: AttentionShape,
     ) -> FloatTensor<Self> {
-        #[derive(Debug)]
-        struct AttentionBackward;
+        differentiable::<B, C>([q, k, v], None, shape)
+    }
 
-        impl<B: Attention> Backward<B, 3> for AttentionBackward {
-            type State = ([FloatTensor<B>; 3], AttentionShape);
-
-            fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-                let nodes = ops.parents;
-                let ([q, k, v], shape) = ops.state;
-                let g = grads.consume::<B>(&ops.node);
-                let (dq, dk, dv) = B::causal_attention_backward(q, k, v, g, shape);
-                for (node, gradient) in nodes.into_iter().zip([dq, dk, dv]) {
-                    if let Some(node) = node {
-                        grads.register::<B>(node.id, gradient);
-                    }
-                }
-            }
-        }
-
-        match AttentionBackward.prepare::<C>([q.node(), k.node(), v.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let (q, k, v) = (q.into_primitive(), k.into_primitive(), v.into_primitive());
-                let (q, k, v) = B::kept_attention_inputs(q, k, v, shape.clone());
-                let y = B::causal_attention(q.clone(), k.clone(), v.clone(), shape.clone());
-                prep.finish(([q, k, v], shape), y)
-            }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(B::causal_attention(q.into_primitive(), k.into_primitive(), v.into_primitive(), shape))
-            }
-        }
+    fn known_causal_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        result: FloatTensor<Self>,
+        shape: AttentionShape,
+    ) -> FloatTensor<Self> {
+        differentiable::<B, C>([q, k, v], Some(result.into_primitive()), shape)
     }
 
     fn kept_attention_inputs(
@@ -167,6 +211,16 @@ impl Attention for Flex {
         twin::attention(q, k, v, &shape)
     }
 
+    fn known_causal_attention(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        result: FloatTensor<Self>,
+        _: AttentionShape,
+    ) -> FloatTensor<Self> {
+        result
+    }
+
     fn kept_attention_inputs(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
@@ -195,6 +249,16 @@ impl Attention for CubeBackend {
         shape: AttentionShape,
     ) -> FloatTensor<Self> {
         blocks::attention::<Self>(q, k, v, &shape)
+    }
+
+    fn known_causal_attention(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        result: FloatTensor<Self>,
+        _: AttentionShape,
+    ) -> FloatTensor<Self> {
+        result
     }
 
     fn kept_attention_inputs(

@@ -26,7 +26,7 @@ pub mod swiglu;
 mod tiles;
 
 pub use adamw::{AdamWStep, adamw};
-pub use attention::{AttentionShape, causal_attention};
+pub use attention::{AttentionShape, causal_attention, known_causal_attention};
 pub use block_matmul::block_matmul;
 pub use causal_softmax::{FirstKeys, KeyStarts, causal_softmax};
 pub use cross_entropy::cross_entropy;

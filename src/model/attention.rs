@@ -1,9 +1,9 @@
 //! Causal grouped-query self-attention (arXiv 2305.13245).
 
-use super::cache::{LayerCache, extend};
+use super::cache::{Memory, extend};
 use super::{Linear, Projection, RmsNorm, Rotary, Tokens};
 use crate::adapter::LayerAdapters;
-use crate::kernels::{AttentionShape, causal_attention};
+use crate::kernels::{AttentionShape, causal_attention, known_causal_attention};
 use burn::tensor::Tensor;
 
 /// Projections and head counts of one layer's attention.
@@ -24,14 +24,14 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// `x: [rows * length, hidden]` to the same shape; with a `cache`, after what it holds.
+    /// `x: [rows * length, hidden]` to the same shape; with a cache, after what it holds.
     pub fn forward(
         &self,
         x: Tensor<2>,
         tokens: &Tokens,
         rotary: &Rotary,
         adapters: Option<&LayerAdapters>,
-        cache: Option<&mut LayerCache>,
+        memory: Memory<'_>,
     ) -> Tensor<2> {
         let adapter = |projection| adapters.and_then(|layer: &LayerAdapters| layer.get(projection));
         let (rows, head_dim) = (tokens.rows, self.head_dim);
@@ -40,9 +40,12 @@ impl Attention {
         let k = normed(self.k.forward(x.clone(), adapter(Projection::K)), k_norm, head_dim);
         let v = self.v.forward(x, adapter(Projection::V));
         let (q, k) = (rotary.apply(q), rotary.apply(k));
-        let (k, v) = match cache {
-            None => (k, v),
-            Some(cache) => extend(cache, k, v, rows),
+        let (k, v, memory) = match memory {
+            Memory::Cache(cache) => {
+                let (k, v) = extend(cache, k, v, rows);
+                (k, v, Memory::Nothing)
+            }
+            memory => (k, v, memory),
         };
         let shape = AttentionShape {
             rows,
@@ -52,7 +55,18 @@ impl Attention {
             scale: (head_dim as f32).powf(-0.5),
             first: tokens.starts.clone(),
         };
-        let y = causal_attention(q, k, v, shape);
+        let y = match memory {
+            Memory::Take(results) => {
+                known_causal_attention(q, k, v, results.pop().expect("a result for every layer"), shape)
+            }
+            memory => {
+                let y = causal_attention(q, k, v, shape);
+                if let Memory::Keep(results) = memory {
+                    results.push(y.clone());
+                }
+                y
+            }
+        };
         self.o.forward(y, adapter(Projection::O))
     }
 }

@@ -5,6 +5,19 @@ use burn::tensor::Tensor;
 /// Keys and values of one layer, `[rows, seen, kv_heads * head_dim]`; empty before the first tokens.
 pub type LayerCache = Option<(Tensor<3>, Tensor<3>)>;
 
+/// What a layer's attention has from passes before this one, or leaves to later ones.
+#[derive(Debug)]
+pub enum Memory<'a> {
+    /// Nothing.
+    Nothing,
+    /// Keys and values of the tokens before, to which it adds those of this pass.
+    Cache(&'a mut LayerCache),
+    /// Its result, `[rows * length, heads * head_dim]`, goes here.
+    Keep(&'a mut Vec<Tensor<2>>),
+    /// Its result, from a pass over the same input, is taken from the end of these.
+    Take(&'a mut Vec<Tensor<2>>),
+}
+
 /// The key/value cache of a model.
 #[derive(Debug, Clone)]
 pub struct Cache {

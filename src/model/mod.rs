@@ -23,7 +23,7 @@ mod weight;
 
 pub use attention::Attention;
 pub use cache::Cache;
-use cache::LayerCache;
+pub(crate) use cache::Memory;
 pub use config::{Architecture, ModelConfig};
 pub use frequencies::RopeScaling;
 pub use head::{Targets, next_token_loss};
@@ -163,8 +163,8 @@ impl Model {
     ) -> Tensor<2> {
         let rotary = self.rotary(tokens, cache.as_ref().map_or(0, |cache| cache.length()));
         for index in 0..self.layers.len() {
-            let cached = cache.as_deref_mut().map(|cache| cache.layer(index));
-            x = self.layer(index, x, tokens, &rotary, adapters, cached);
+            let memory = cache.as_deref_mut().map_or(Memory::Nothing, |cache| Memory::Cache(cache.layer(index)));
+            x = self.layer(index, x, tokens, &rotary, adapters, memory);
         }
         if let Some(cache) = cache {
             cache.advance(tokens.length);
@@ -193,13 +193,13 @@ impl Model {
         tokens: &Tokens,
         rotary: &Rotary,
         adapters: Option<&Adapters>,
-        cached: Option<&mut LayerCache>,
+        memory: Memory<'_>,
     ) -> Tensor<2> {
         let layer = &self.layers[index];
         let rotary = if self.config.nope_layers.contains(&index) { &Rotary::IDENTITY } else { rotary };
         let adapters = adapters.and_then(|adapters| adapters.layer(index));
         let h = layer.input_norm.forward(x.clone());
-        let x = x + layer.attention.forward(h, tokens, rotary, adapters, cached);
+        let x = x + layer.attention.forward(h, tokens, rotary, adapters, memory);
         let h = layer.post_attention_norm.forward(x.clone());
         x + layer.mlp.forward(h, adapters)
     }

@@ -30,7 +30,8 @@ pub struct TrainConfig {
     pub weight_decay: f64,
     /// Largest global gradient norm; 0 turns clipping off.
     pub max_grad_norm: f64,
-    /// Whether a step keeps only the inputs of layers, and computes the rest anew for its backward pass.
+    /// Whether a step keeps only the inputs of layers and what their attention gave, and computes the rest anew for its
+    /// backward pass.
     pub grad_checkpoint: bool,
     /// Whether examples share rows of up to `max_seq_length` tokens.
     pub pack: bool,

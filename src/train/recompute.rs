@@ -1,8 +1,9 @@
 //! Gradients with the activations of one layer at a time (arXiv 1604.06174): only the inputs of layers are kept, and each
-//! layer is computed once more when its turn comes in the backward pass.
+//! layer is computed once more when its turn comes in the backward pass, all but its attention: what that gave is kept, too,
+//! as one more of the residual stream's size, since making it costs the square of the sequence.
 
 use crate::adapter::Adapters;
-use crate::model::{Model, Targets, Tokens, next_token_loss};
+use crate::model::{Memory, Model, Targets, Tokens, next_token_loss};
 use burn::tensor::{Gradients, Tensor};
 
 /// The summed loss over `targets`, divided by `total`, and the gradients of the leaves of `tracked`, last layer first.
@@ -17,11 +18,11 @@ pub fn loss_and_gradients(
     tracked: &Adapters,
 ) -> (Tensor<1>, Vec<Gradients>) {
     let rotary = model.rotary(tokens, 0);
-    let mut inputs = Vec::with_capacity(model.layers.len());
+    let [mut inputs, mut attended] = [const { Vec::new() }; 2];
     let mut x = model.embed(tokens);
     for index in 0..model.layers.len() {
         inputs.push(x.clone());
-        x = model.layer(index, x, tokens, &rotary, Some(plain), None);
+        x = model.layer(index, x, tokens, &rotary, Some(plain), Memory::Keep(&mut attended));
     }
 
     let top = x.autodiff().require_grad();
@@ -34,7 +35,7 @@ pub fn loss_and_gradients(
     for (index, input) in inputs.into_iter().enumerate().rev() {
         // Nothing lies below the first layer that a gradient could be for.
         let input = if index == 0 { input.autodiff() } else { input.autodiff().require_grad() };
-        let y = model.layer(index, input.clone(), tokens, &rotary, Some(tracked), None);
+        let y = model.layer(index, input.clone(), tokens, &rotary, Some(tracked), Memory::Take(&mut attended));
         // Its gradient to y is g.
         let mut grads = (y * g.clone()).sum().backward();
         if index > 0 {

@@ -67,7 +67,8 @@ pub struct TrainFlags {
     /// Gradients of a larger global norm are scaled down to it; 0: never
     #[arg(long, value_name = "NORM", default_value_t = TrainConfig::default().max_grad_norm)]
     max_grad_norm: f64,
-    /// Keep only the inputs of layers and compute the rest twice: less memory, about a third more time, the same losses
+    /// Keep only what goes into layers and what their attention gives, and compute the rest twice: less memory, about a
+    /// third more time, the same losses
     #[arg(long)]
     grad_checkpoint: bool,
     /// Let short rows share one of up to --max-seq-length tokens; they do not see each other

@@ -2,12 +2,8 @@
 
 use super::*;
 use crate::kernels::Form;
-use crate::testing::{assert_close, gpu, random, with_form};
+use crate::testing::{assert_close, gpu, random_on, with_form};
 use burn::tensor::{Device, TensorData, activation::softmax};
-
-fn on<const D: usize>(device: &Device, seed: u64, shape: [usize; D]) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(random(seed, shape.iter().product()), shape), device)
-}
 
 /// With repeated keys and values, and the whole square.
 fn composed(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, shape: AttentionShape) -> Tensor<2> {
@@ -65,9 +61,9 @@ impl Case {
     fn inputs(&self, device: &Device) -> [Tensor<2>; 3] {
         let (tokens, seen) = (self.rows * self.length, self.rows * (self.length + self.before));
         [
-            on(device, 1, [tokens, self.heads * self.head_dim]),
-            on(device, 2, [seen, self.kv_heads * self.head_dim]),
-            on(device, 3, [seen, self.kv_heads * self.head_dim]),
+            random_on(device, 1, [tokens, self.heads * self.head_dim]),
+            random_on(device, 2, [seen, self.kv_heads * self.head_dim]),
+            random_on(device, 3, [seen, self.kv_heads * self.head_dim]),
         ]
     }
 }
@@ -98,7 +94,7 @@ fn all_cases(device: &Device) {
                 let inputs = case.inputs(device).map(|input| input.autodiff().require_grad());
                 let [q, k, v] = inputs.clone();
                 let y = f(q, k, v, case.shape());
-                let mut grads = (y.clone() * on(device, 4, y.dims())).sum().backward();
+                let mut grads = (y.clone() * random_on(device, 4, y.dims())).sum().backward();
                 let gradients = inputs.map(|input| input.grad_remove(&mut grads).expect("gradient"));
                 let cpu = |x: Tensor<2>| Tensor::<2>::from_data(x.into_data(), &Device::flex());
                 (cpu(y.inner()), gradients.map(cpu))
@@ -125,6 +121,42 @@ fn kernels_are_the_composition_in_both_forms() {
     let device = gpu();
     for form in Form::ALL {
         with_form(form, || all_cases(&device));
+    }
+}
+
+/// A result that is at hand has the gradients of making it, bit by bit, and is not made again.
+fn known_is_made(device: &Device) {
+    for is_packed in [false, true] {
+        let case = Case { rows: 2, heads: 6, kv_heads: 2, head_dim: 20, length: 37, before: 0, is_packed };
+        let [q, k, v] = case.inputs(device);
+        let made = causal_attention(q, k, v, case.shape());
+        let gradients = |known: Option<Tensor<2>>| {
+            let inputs = case.inputs(device).map(|input| input.autodiff().require_grad());
+            let [q, k, v] = inputs.clone();
+            let y = match known {
+                Some(known) => known_causal_attention(q, k, v, known, case.shape()),
+                None => causal_attention(q, k, v, case.shape()),
+            };
+            let mut grads = (y.clone() * random_on(device, 4, y.dims())).sum().backward();
+            let gradients = inputs.map(|input| input.grad_remove(&mut grads).expect("gradient").into_data());
+            (y.into_data(), gradients)
+        };
+        assert!(gradients(Some(made.clone())) == gradients(None), "packed: {is_packed}");
+        let (y, of_another) = gradients(Some(made.clone() + 1.0));
+        assert_eq!(y, (made + 1.0).into_data());
+        assert!(of_another == gradients(None).1, "gradients follow from queries, keys and values");
+        let [q, k, v] = case.inputs(device);
+        let other = random_on(device, 5, q.dims());
+        assert_eq!(known_causal_attention(q, k, v, other.clone(), case.shape()).into_data(), other.into_data());
+    }
+}
+
+#[test]
+fn a_known_result_has_the_gradients_of_one_that_is_made() {
+    known_is_made(&Device::flex());
+    let device = gpu();
+    for form in Form::ALL {
+        with_form(form, || known_is_made(&device));
     }
 }
 
@@ -172,7 +204,7 @@ fn twin_gives_the_same_bits_on_any_number_of_threads() {
             let inputs = case.inputs(&device).map(|input| input.autodiff().require_grad());
             let [q, k, v] = inputs.clone();
             let y = causal_attention(q, k, v, case.shape());
-            let mut grads = (y.clone() * on(&device, 4, y.dims())).sum().backward();
+            let mut grads = (y.clone() * random_on(&device, 4, y.dims())).sum().backward();
             let gradients = inputs.map(|input| input.grad_remove(&mut grads).expect("gradient").into_data());
             (y.into_data(), gradients)
         })
@@ -190,7 +222,7 @@ fn gradients_by_finite_differences() {
     let inputs = case.inputs(&device).map(|input| input.autodiff().require_grad());
     let [q, k, v] = inputs.clone();
     let y = causal_attention(q, k, v, case.shape());
-    let g = on(&device, 4, y.dims());
+    let g = random_on(&device, 4, y.dims());
     let mut grads = (y * g.clone()).sum().backward();
     for (which, input) in inputs.iter().enumerate() {
         let gradient: Vec<f32> =

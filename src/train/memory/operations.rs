@@ -118,6 +118,14 @@ impl Step<'_> {
         self.ledger.take(t * q);
     }
 
+    /// Attention whose result is there already.
+    pub(super) fn attend_known(&mut self) {
+        if let Kind::Gpu | Kind::Software = self.setup.device {
+            // What is kept for its gradients is by head.
+            self.ledger.pass(self.t * (self.q + 2 * self.kv));
+        }
+    }
+
     /// Its gradients to queries, keys and values, which are taken.
     pub(super) fn attend_backward(&mut self) {
         let (t, q, kv) = (self.t, self.q, self.kv);

@@ -195,8 +195,9 @@ impl<'a> Step<'a> {
         self.ledger.take(self.t * self.setup.model.head_dim as u64 + dequantised / F32 + sums);
     }
 
-    /// A layer, whose input is there and stays if it is kept; its output is taken.
-    fn forward(&mut self, tracked: Tracked, keep_input: bool) {
+    /// A layer, whose input is there; its output is taken. If layers are `recomputed`, a pass without gradient leaves its
+    /// input and what its attention gave, and the other one finds them.
+    fn forward(&mut self, tracked: Tracked, recomputed: bool) {
         let (t, hidden, q, kv, mlp) = (self.t, self.hidden, self.q, self.kv, self.mlp);
         self.ledger.take(t * hidden); // normed
         for projection in [Q, K, V] {
@@ -209,13 +210,18 @@ impl<'a> Step<'a> {
                 self.ledger.give(t * (q + kv));
             }
         }
-        self.attend();
+        match recomputed && tracked.layer() {
+            false => self.attend(),
+            true => self.attend_known(),
+        }
         if !tracked.layer() {
             self.ledger.give(t * (q + 2 * kv));
         }
         self.project(O, tracked); // the sum with the stream is written over it
-        self.give_input(&[O], q, tracked);
-        if !(keep_input || matches!(tracked, Tracked::All)) {
+        if tracked.layer() || !recomputed {
+            self.give_input(&[O], q, tracked);
+        }
+        if !(recomputed || matches!(tracked, Tracked::All)) {
             self.ledger.give(t * hidden);
         }
 

@@ -29,7 +29,7 @@ fn parts_are_what_they_say() {
     assert_eq!(plan.total, plan.base + plan.adapter + plan.activations + plan.scratch + plan.program);
 
     let checkpointed = MemorySetup { grad_checkpoint: true, ..setup(&model, &adapter, batch) }.plan();
-    assert_eq!(checkpointed.activations, 4 * t * (layers + 1) * hidden);
+    assert_eq!(checkpointed.activations, 4 * t * ((layers + 1) * hidden + layers * q));
     assert!(checkpointed.scratch > plan.scratch && checkpointed.total < plan.total);
 
     // A mask and what is dropped out for each matrix, in place of common inputs; nothing is masked before the first layer.
