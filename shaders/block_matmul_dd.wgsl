@@ -9,7 +9,8 @@ struct Params {
     d_out: u32,
     tokens_per_split: u32,
     splits: u32,
-    pad: vec2<u32>,
+    in_stride: u32, // from value to value of a block's gradient, along d_in
+    out_stride: u32, // and along d_out
 }
 
 //#if SUM
@@ -46,9 +47,9 @@ fn store(split: u32, block: u32, b: u32, c: u32, sums: vec4<f32>) {
     if (b >= p.d_in || c >= p.d_out) {
         return;
     }
-    let at = ((split * p.blocks + block) * p.d_in + b) * p.d_out + c;
+    let at = (split * p.blocks + block) * p.d_in * p.d_out + b * p.in_stride + c * p.out_stride;
     for (var j = 0u; j < min(4u, p.d_out - c); j++) {
-        partials[at + j] = sums[j];
+        partials[at + j * p.out_stride] = sums[j];
     }
 }
 
@@ -64,8 +65,7 @@ fn store_four(split: u32, block: u32, b: u32, c: u32, sums: mat4x4<f32>) {
 }
 
 //#if register
-// Four values of a block's row of x, and of g, from the `quad`-th four on. Those past the end are a neighbour's, and what
-// comes of them is not stored.
+// Four values of a block's row, from the `quad`-th four on; what comes of those past the end is not stored.
 fn x_four(row: u32, quad: u32) -> vec4<f32> {
     //#if VECTORS
     return x[row * p.d_in / 4u + min(quad, p.d_in / 4u - 1u)];

@@ -22,6 +22,8 @@
 
 pub mod adapter;
 #[cfg(not(target_family = "wasm"))]
+mod allocator;
+#[cfg(not(target_family = "wasm"))]
 pub mod bench;
 #[cfg(not(target_family = "wasm"))]
 pub mod cli;

@@ -77,6 +77,9 @@ pub fn measure_kernels(
 ) -> Result<Vec<KernelRate>> {
     let slots = slots(adapter, model);
     let mut measure = Measure { device, ceiling, rates: Vec::new() };
+    // What no kernel can be faster than.
+    let one = filled([1], device);
+    measure.add("launch", "1 value".into(), 1, 2, || one.clone() + 1.0)?;
     let mut shapes: Vec<&[usize]> =
         slots.iter().map(|slot| slot.shape.as_slice()).filter(|shape| shape.len() == 3).collect();
     shapes.sort_unstable();

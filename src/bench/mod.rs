@@ -20,18 +20,26 @@ fn sync(device: &Device) -> Result<()> {
     device.sync().map_err(|e| Error::Device(format!("waiting for the device: {e:?}")))
 }
 
-/// Median seconds of `run`, which is warmed up and then repeated until a quarter of a second or 50 runs are over.
+/// So long are the queues that [`seconds`] fills, and no more runs are in one.
+const QUEUE: (f64, usize) = (2e-3, 32);
+
+/// Median seconds of `run`, which is warmed up and then repeated until a quarter of a second or 50 measurements are over.
+///
+/// What is short is queued several times before the device is waited for: waiting takes longer than many a kernel, and
+/// nothing is waited for within a step.
 fn seconds<T>(device: &Device, mut run: impl FnMut() -> T) -> Result<f64> {
-    run();
-    sync(device)?;
+    let mut measure = |count: usize| {
+        let start = Instant::now();
+        (0..count).for_each(|_| drop(run()));
+        sync(device)?;
+        Ok(start.elapsed().as_secs_f64() / count as f64)
+    };
+    measure(1)?;
+    let count = ((QUEUE.0 / measure(1)?) as usize).clamp(1, QUEUE.1);
     let begin = Instant::now();
     let mut times = Vec::new();
     while times.len() < 3 || (times.len() < 50 && begin.elapsed().as_secs_f64() < 0.25) {
-        let start = Instant::now();
-        let result = run();
-        sync(device)?;
-        times.push(start.elapsed().as_secs_f64());
-        drop(result);
+        times.push(measure(count)?);
     }
     Ok(median(&mut times))
 }
@@ -52,6 +60,7 @@ fn filled<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
 fn forget_peaks(device: &Device) {
     // What the pool keeps for later goes back to the driver.
     device.memory_cleanup();
+    crate::allocator::give_back();
     // Linux, proc(5): 5 sets the peak to what is resident now. Without it the peak is that of the whole run.
     _ = std::fs::write("/proc/self/clear_refs", "5");
 }

@@ -3,7 +3,6 @@
 // Printing is what this module is for; the rest of the crate does not.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-mod allocator;
 mod answer;
 mod bench;
 mod chat;
@@ -93,7 +92,7 @@ impl Cli {
 
     /// Runs the command and says what went wrong, if anything did.
     pub fn run(self) -> ExitCode {
-        allocator::keep_freed();
+        crate::allocator::keep_freed();
         let chosen = match std::env::var_os(Strategy::VARIABLE) {
             Some(name) if !name.is_empty() => Strategy::choose(&name.to_string_lossy()),
             _ => Ok(()),

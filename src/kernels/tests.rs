@@ -94,7 +94,8 @@ fn uniform_blocks_are_the_same_in_rust_and_wgsl() {
         ),
         (
             block_matmul::gradient_shader(Form::Register, 4, 4),
-            fields!(block_matmul::GradientParams: tokens, blocks, d_in, d_out, tokens_per_split, splits, pad),
+            fields!(block_matmul::GradientParams: tokens, blocks, d_in, d_out, tokens_per_split, splits, in_stride,
+                out_stride),
         ),
         (
             matmul::shader(false),

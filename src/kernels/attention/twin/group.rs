@@ -7,8 +7,8 @@ use std::ops::Range;
 /// Lanes that a block of queries fills, of all heads of a group, where heads are neither too few nor too many.
 const BLOCK_LANES: usize = 96;
 
-/// Queries of each head of a group of `heads` that are taken at a time: more would compute more above the diagonal, fewer would read keys and
-/// values more often.
+/// Queries of each head of a group of `heads` that are taken at a time: more would compute more above the diagonal, fewer
+/// would read keys and values more often.
 pub(super) fn queries_of_a_block(heads: usize) -> usize {
     (BLOCK_LANES / heads / 8 * 8).clamp(8, 48)
 }

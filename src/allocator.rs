@@ -7,7 +7,7 @@
 /// Has the allocator keep what is freed for the next operation: resident memory stays at its peak, and grows no further.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code)]
-pub(super) fn keep_freed() {
+pub(crate) fn keep_freed() {
     use std::ffi::c_int;
     unsafe extern "C" {
         fn mallopt(parameter: c_int, value: c_int) -> c_int;
@@ -27,9 +27,26 @@ pub(super) fn keep_freed() {
     }
 }
 
+/// Gives what is free back to the system, for once.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[allow(unsafe_code)]
+pub(crate) fn give_back() {
+    unsafe extern "C" {
+        fn malloc_trim(pad: usize) -> std::ffi::c_int;
+    }
+    // SAFETY: declared as in malloc.h; it works under the allocator's own lock.
+    unsafe {
+        malloc_trim(0);
+    }
+}
+
 /// Other allocators decide for themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(super) fn keep_freed() {}
+pub(crate) fn keep_freed() {}
+
+/// Other allocators decide for themselves.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn give_back() {}
 
 #[cfg(all(test, target_os = "linux", target_env = "gnu"))]
 mod tests {
@@ -54,5 +71,14 @@ mod tests {
         // The first time shows the allocator the size of the blocks, to which it adapts by default.
         let taken = [take_and_free(), take_and_free(), take_and_free()];
         assert!(taken[2] < 400, "4,096 pages are written, and the system gave {taken:?}");
+
+        // Of a thread's own stretch of memory the end stays with it in any case.
+        let blocks: Vec<Vec<u8>> = (0..16).map(|_| std::hint::black_box(vec![1; 1 << 20])).collect();
+        let end = std::hint::black_box(vec![1u8; 1 << 20]);
+        drop(blocks);
+        give_back();
+        let given = take_and_free();
+        assert!(given > 400, "they were the system's, which gave {given} pages");
+        drop(end);
     }
 }
