@@ -308,14 +308,15 @@ impl BlockMatmul for CubeBackend {
         let [wx, wy, wz] = shader.workgroup;
         let tiles_of = |tile_x: u32, tile_y: u32| n * dd.div_ceil(tile_x) * di.div_ceil(tile_y);
         // Split the sum over tokens until there is work for the whole device; the splits are then added in order.
-        let (enough, tiles) = match shader.form {
+        let (enough, least, tiles) = match shader.form {
             Form::Register => {
                 let [tall, wide] = register_tile(di, dd);
-                (256, tiles_of(wide * TILE, tall * TILE))
+                // The second launch costs as much as the sum over some hundred tokens.
+                (256, 256, tiles_of(wide * TILE, tall * TILE))
             }
-            Form::Workgroup => (1024, tiles_of(TILE * wx, TILE * wy)),
+            Form::Workgroup => (1024, 64, tiles_of(TILE * wx, TILE * wy)),
         };
-        let splits = (enough / tiles.max(1)).clamp(1, tokens.div_ceil(64 * wz)) * wz;
+        let splits = (enough / tiles.max(1)).clamp(1, tokens.div_ceil(least * wz)) * wz;
         let tokens_per_split = tokens.div_ceil(splits);
         let params =
             GradientParams { tokens, blocks: n, d_in: di, d_out: dd, tokens_per_split, splits, in_stride, out_stride };
