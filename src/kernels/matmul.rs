@@ -2,7 +2,7 @@
 //!
 //! Where a processor poses as a GPU, tiles that meet at barriers cost more than the sums between them, so there a shader
 //! without them computes. On real GPUs it is Burn's matmul, or [`matmul_tiled`](super::matmul_tiled): [`Strategy`] says
-//! which. On the CPU a layer's product with its weight is our own, too; the others are Burn's.
+//! which. On the CPU a layer's product with its weight is our own, too, as is that to its input; the others are Burn's.
 
 use super::cpu::{tensor, values};
 use super::launch::{Form, Shader, contiguous, empty_like};
@@ -151,12 +151,16 @@ fn composed<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>, product: Product) 
 impl Multiply for Flex {
     fn multiply_as(a: FloatTensor<Self>, b: FloatTensor<Self>, product: Product) -> FloatTensor<Self> {
         let (left, right) = (a.shape(), b.shape());
-        if product != Product::Rows || left.num_dims() != 2 || !twin::suits(left[0], right[0]) {
-            return composed::<Self>(a, b, product);
-        }
+        let multiply = match product {
+            Product::Rows if left.num_dims() == 2 && twin::suits(left[0], right[0]) => twin::rows_times_rows,
+            Product::Plain if left.num_dims() == 2 && twin::suits_columns(left[0], left[1], right[1]) => {
+                twin::rows_times_columns
+            }
+            _ => return composed::<Self>(a, b, product),
+        };
         let (a, b) = (a.to_contiguous(), b.to_contiguous());
-        let y = twin::rows_times_rows(values(&a), values(&b), [left[0], left[1], right[0]]);
-        tensor(y, [left[0], right[0]])
+        let width = right[if product == Product::Rows { 0 } else { 1 }];
+        tensor(multiply(values(&a), values(&b), [left[0], left[1], width]), [left[0], width])
     }
 }
 

@@ -101,10 +101,22 @@ fn distance(values: Vec<f32>, reference: &Reference) -> f64 {
 
 #[test]
 fn the_cpu_agrees_with_plain_loops() {
-    // Beyond those: several panels of tokens, stretches of rows, and stretches of a sum.
-    let large = [(50, 4100, 70), (97, 33, 300), (8, 1, 64), (49, 2048, 65)];
+    // Beyond those: several panels of tokens, stretches of rows and columns, and stretches of a sum, in both directions.
+    let large = [(50, 4100, 70), (97, 33, 300), (8, 1, 64), (49, 2048, 65), (130, 2100, 530), (9, 70, 16_390)];
     let large = large.map(|(tokens, d_in, d_out)| Case::new(tokens, d_in, d_out));
     Case::all().chain(large).for_each(|case| case.check(&Device::flex(), "cpu"));
+}
+
+#[test]
+fn the_cpu_gives_the_same_bits_on_any_number_of_threads() {
+    let of = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        pool.install(|| Case::new(70, 700, 600).run(&Device::flex(), linear).map(|result| values(&result)))
+    };
+    let one = of(1);
+    for threads in [2, 5] {
+        assert!(of(threads) == one, "{threads} threads");
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! `x·Wᵀ` on the CPU, the product that every frozen layer runs on.
+//! `x·Wᵀ` and `g·W` on the CPU, the products that every frozen layer runs on.
 //!
-//! The terms of a sum lie side by side in both matrices, so one of them must be turned over before tiles can run through
+//! Of the first, the terms of a sum lie side by side in both matrices, so one of them must be turned over before tiles can run through
 //! it. A general matmul turns the right one, piece by piece; here that is the weight, which is large, and mostly read
 //! once. So the left one is turned, rows of the weight are read as they lie, and each small tile of the result is turned
-//! back on its way out.
+//! back on its way out. Of the second, rows of the weight lie as tiles want them: nothing is turned or packed.
 
 use crate::kernels::cpu::{vectorised, zeros};
 use crate::kernels::tiles::{Operand, add_product};
@@ -24,6 +24,14 @@ const MOST_LANES: usize = 16;
 const DEPTH: usize = 2048;
 /// Rows of the weight whose sums are taken side by side.
 const BLOCK: usize = 64;
+
+/// Columns of the weight that are multiplied with [`TOKENS`] tokens at a time, at most, and terms of a sum that are added
+/// before the next tile's turn: the weight's part stays in a core's cache from tile to tile.
+const STRETCH: usize = 192;
+const TOKENS: usize = 64;
+const TERMS: usize = 256;
+/// Beyond so many terms, as a head has, rows lie too far from each other: what is packed first is faster.
+const MOST_TERMS: usize = 16_384;
 
 thread_local! {
     /// The turned input, kept from product to product: fresh memory of that size would be cleared by the system first.
@@ -50,15 +58,65 @@ pub(super) fn rows_times_rows(x: &[f32], weight: &[f32], [tokens, depth, rows]: 
 
     // Some more stretches of weight rows than threads, so that the last one is not waited for long.
     let stretch = rows.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(TILE).max(BLOCK);
-    let mut columns: Vec<Vec<&mut [f32]>> = Vec::new(); // of y: one slice a token
-    columns.resize_with(rows.div_ceil(stretch), || Vec::with_capacity(tokens));
-    for row in y.chunks_exact_mut(rows) {
-        row.chunks_mut(stretch).zip(&mut columns).for_each(|(part, columns)| columns.push(part));
-    }
+    let mut columns = columns_of(&mut y, rows, stretch);
     let stretches = columns.par_iter_mut().zip(weight.par_chunks(stretch * depth));
     stretches.for_each(|(columns, weight)| multiply(columns, &panels, weight, depth));
     PANELS.set(panels);
     y
+}
+
+/// Cuts `y`, rows of `width` values, into stretches of columns: of each, one slice a row.
+fn columns_of(y: &mut [f32], width: usize, stretch: usize) -> Vec<Vec<&mut [f32]>> {
+    let mut columns: Vec<Vec<&mut [f32]>> = Vec::new();
+    columns.resize_with(width.div_ceil(stretch), || Vec::with_capacity(y.len() / width));
+    for row in y.chunks_exact_mut(width) {
+        row.chunks_mut(stretch).zip(&mut columns).for_each(|(part, columns)| columns.push(part));
+    }
+    columns
+}
+
+/// Whether [`rows_times_columns`] is the faster one for this many tokens, terms and columns of the weight.
+pub(super) fn suits_columns(tokens: usize, terms: usize, width: usize) -> bool {
+    suits(tokens, width) && terms <= MOST_TERMS
+}
+
+/// `g·W`, `[tokens, width]`, from `g: [tokens, terms]` and `weight: [terms, width]`. Every sum is taken in the same order on
+/// any number of threads.
+pub(super) fn rows_times_columns(g: &[f32], weight: &[f32], [tokens, terms, width]: [usize; 3]) -> Vec<f32> {
+    let mut y = zeros(tokens * width);
+    if terms == 0 {
+        return y;
+    }
+    // As above, in whole tiles.
+    let stretch = width.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(VECTORS * MOST_LANES).min(STRETCH);
+    let columns = columns_of(&mut y, width, stretch);
+    columns.into_par_iter().enumerate().for_each(|(at, mut columns)| {
+        multiply_columns(&mut columns, g, &weight[at * stretch..], [terms, width]);
+    });
+    y
+}
+
+vectorised! {
+    /// Writes the products of all tokens with the first columns of `weight`, `out[token][column]`.
+    fn multiply_columns(simd; out: &mut [&mut [f32]], g: &[f32], weight: &[f32], sizes: [usize; 2]) {
+        let [terms, width] = sizes;
+        let stretch = out[0].len();
+        let mut sums = [0.0f32; TOKENS * STRETCH]; // [token, column]
+        for (out, g) in out.chunks_mut(TOKENS).zip(g.chunks(TOKENS * terms)) {
+            let sums = &mut sums[..out.len() * stretch];
+            sums.fill(0.0);
+            for from in (0..terms).step_by(TERMS) {
+                let depth = TERMS.min(terms - from);
+                let left = Operand { data: &g[from..], step: 1, lane_step: terms };
+                for first in (0..stretch).step_by(VECTORS * MOST_LANES) {
+                    let columns = (stretch - first).min(VECTORS * MOST_LANES);
+                    let right = Operand { data: &weight[from * width + first..], step: width, lane_step: 1 };
+                    add_product(simd, &mut sums[first..], stretch, [out.len(), columns, depth], left, right);
+                }
+            }
+            out.iter_mut().zip(sums.chunks_exact(stretch)).for_each(|(out, sums)| out.copy_from_slice(sums));
+        }
+    }
 }
 
 vectorised! {
