@@ -2,12 +2,13 @@
 // holds the terms of one sum, and so does a row of w (the weights of Hugging Face): y[t, c] = sum_k x[t, k] * w[c, k].
 // Turned over, rows follow the sum: x[k, t] and w[k, c]. Which it is, is told at run time: a processor that poses as a GPU
 // takes nearly a second to compile the tile, and less than a tenth of its time to choose.
-// Register form only: a GPU's workgroup form is the matmul of the tensor library.
+// Register form only: matmul_tiled.wgsl, or the matmul of the tensor library, is for other GPUs.
 
 struct Params {
     tokens: u32, // rows of the result
     width: u32, // columns of the result
-    depth: u32, // vectors of four terms in a sum
+    terms: u32, // of a sum
+    batch: u32, // matrices, each a layer of workgroups
     // Of x, in vectors: from one row to the next, from four rows of the result to the next four, from four terms to
     // the next four, from one matrix of the batch to the next; and the last vector.
     x_row: u32,
@@ -24,7 +25,6 @@ struct Params {
     // Whether each side is turned over: 1 or 0.
     x_turned: u32,
     w_turned: u32,
-    pad0: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
@@ -79,7 +79,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let x0 = id.z * p.x_matrix;
     var w0 = id.z * p.w_matrix + LANES * p.w_row + id.x * p.w_block;
     var sums = vec4<f32>(0.0);
-    for (var k = 0u; k < p.depth; k++) {
+    let depth = (p.terms + 3u) / 4u; // vectors
+    for (var k = 0u; k < depth; k++) {
         sums += weights(w0) * x[x0 + k];
         w0 += p.w_step;
     }
@@ -127,7 +128,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     var sum31 = mat4x4<f32>();
     var sum32 = mat4x4<f32>();
     var sum33 = mat4x4<f32>();
-    for (var k = 0u; k < p.depth; k++) {
+    let depth = (p.terms + 3u) / 4u; // vectors
+    for (var k = 0u; k < depth; k++) {
         let a0 = tokens(x0);
         let a1 = tokens(x1);
         let a2 = tokens(x2);

@@ -8,7 +8,7 @@ use crate::bench::{
 };
 use crate::error::{Error, Result, did_you_mean};
 use crate::model::{ModelConfig, Projection};
-use crate::train::{BaseBytes, BatchShape, Mode};
+use crate::train::{BaseBytes, BatchShape, Mode, check_batches};
 use serde_json::{Value, json};
 
 /// Measure training steps, each kernel, and the limits of the device
@@ -88,7 +88,7 @@ impl Args {
                 base: BaseBytes::held(&opened.source, &holding),
             };
             for subject in &subjects {
-                opened.check_batches(&setup.memory(config, subject), &device)?;
+                check_batches(&opened.source.name, &setup.memory(config, subject), &device.info)?;
             }
             let model = opened.load(&device, &holding).await?;
             rates = measure_steps(model, &subjects, setup).await?;

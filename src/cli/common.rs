@@ -10,7 +10,7 @@ use crate::model::{Model, ModelConfig};
 use crate::source::hub::HubName;
 use crate::source::{BaseDtype, HeldDtype, Holding, Source};
 use crate::text::Codec;
-use crate::train::{MemorySetup, TrainConfig, too_large};
+use crate::train::TrainConfig;
 use crate::write;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -205,14 +205,6 @@ impl Opened {
     pub async fn load(&self, device: &SelectedDevice, holding: &Holding) -> Result<Model> {
         self.source.check_fits(&device.info)?;
         Model::load_with(&self.source, &device.device, holding, |_, _| ()).await
-    }
-
-    /// An error where `device` cannot bind what a batch takes.
-    pub fn check_batches(&self, setup: &MemorySetup<'_>, device: &SelectedDevice) -> Result<()> {
-        match too_large(setup, &device.info) {
-            None => Ok(()),
-            Some(why) => Err(Error::model(&self.source.name, why)),
-        }
     }
 
     /// `as in the file (Q4_1), 91.7 MB: asked for`.

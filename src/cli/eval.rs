@@ -6,7 +6,7 @@ use crate::adapter::Adapters;
 use crate::data::{DataFile, find_split, load_file};
 use crate::error::{Error, Result};
 use crate::eval::evaluate;
-use crate::train::{BaseBytes, BatchShape, MemorySetup, TrainConfig, TrainEvent};
+use crate::train::{BaseBytes, BatchShape, MemorySetup, TrainConfig, TrainEvent, check_batches};
 use std::path::Path;
 
 /// Measure loss and perplexity on data, with or without an adapter
@@ -46,7 +46,7 @@ impl Args {
         let rows = BatchShape { rows: data.summary.rows.min(self.batch_size), length: data.summary.longest };
         let base = BaseBytes::held(&opened.source, &holding);
         let setup = MemorySetup::of_evaluation(&opened.source.config, base, device.info.kind, rows);
-        opened.check_batches(&setup, &device)?;
+        check_batches(&opened.source.name, &setup, &device.info)?;
         let model = opened.load(&device, &holding).await?;
         let adapters = adapter.map(|adapter| Adapters::of(adapter, &model));
         let report = evaluate(&model, adapters.as_ref(), &data, self.batch_size, 0).await?;

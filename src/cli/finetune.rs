@@ -14,7 +14,7 @@ use crate::device::available_memory;
 use crate::error::{Error, Result};
 use crate::report::Sample;
 use crate::source::check_trained_fits;
-use crate::train::{BaseBytes, BatchShape, MemorySetup, Run, TrainEvent, Trainer, too_much};
+use crate::train::{BaseBytes, BatchShape, MemorySetup, Run, TrainEvent, Trainer, check_batches, too_much};
 use flags::{AdapterFlags, TrainFlags};
 use plan::Plan;
 use std::path::PathBuf;
@@ -96,7 +96,7 @@ impl Args {
             let (base, device) = (BaseBytes::held(&opened.source, &holding), device.info.kind);
             MemorySetup::of_run(model, base, &adapter, &config, device, all)
         };
-        opened.check_batches(&setup, &device)?;
+        check_batches(&opened.source.name, &setup, &device.info)?;
         self.check_memory(&setup)?;
         let memory = setup.plan();
         let mut progress = Progress::new(json, folder, config.iters, self.steps_per_report);

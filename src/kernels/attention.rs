@@ -104,7 +104,11 @@ pub trait Attention: Backend {
         v: FloatTensor<Self>,
         result: FloatTensor<Self>,
         shape: AttentionShape,
-    ) -> FloatTensor<Self>;
+    ) -> FloatTensor<Self> {
+        // Without gradients there is nothing to it.
+        let _ = (q, k, v, shape);
+        result
+    }
     /// Queries, keys and values in the form in which they are best kept for the backward pass; both passes take them so,
     /// too.
     fn kept_attention_inputs(
@@ -112,7 +116,10 @@ pub trait Attention: Backend {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         shape: AttentionShape,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let _ = shape;
+        (q, k, v)
+    }
     /// Gradients to queries, keys and values from `g`, that of the result.
     fn causal_attention_backward(
         q: FloatTensor<Self>,
@@ -181,15 +188,6 @@ impl<B: Attention, C: CheckpointStrategy> Attention for Autodiff<B, C> {
         differentiable::<B, C>([q, k, v], Some(result.into_primitive()), shape)
     }
 
-    fn kept_attention_inputs(
-        q: FloatTensor<Self>,
-        k: FloatTensor<Self>,
-        v: FloatTensor<Self>,
-        _: AttentionShape,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        (q, k, v)
-    }
-
     fn causal_attention_backward(
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
@@ -211,25 +209,6 @@ impl Attention for Flex {
         twin::attention(q, k, v, &shape)
     }
 
-    fn known_causal_attention(
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        result: FloatTensor<Self>,
-        _: AttentionShape,
-    ) -> FloatTensor<Self> {
-        result
-    }
-
-    fn kept_attention_inputs(
-        q: FloatTensor<Self>,
-        k: FloatTensor<Self>,
-        v: FloatTensor<Self>,
-        _: AttentionShape,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        (q, k, v)
-    }
-
     fn causal_attention_backward(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
@@ -249,16 +228,6 @@ impl Attention for CubeBackend {
         shape: AttentionShape,
     ) -> FloatTensor<Self> {
         blocks::attention::<Self>(q, k, v, &shape)
-    }
-
-    fn known_causal_attention(
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        result: FloatTensor<Self>,
-        _: AttentionShape,
-    ) -> FloatTensor<Self> {
-        result
     }
 
     fn kept_attention_inputs(

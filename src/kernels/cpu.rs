@@ -53,6 +53,27 @@ pub(crate) fn zeros(length: usize) -> Vec<f32> {
     in_chunks(length, CHUNK, |_, _| ())
 }
 
+/// Cuts rows of `values`, `width` wide, into columns `part` wide, the last of them narrower where they do not divide, and
+/// each of `rows` equal stretches of lines where `ends` says: by row, stretch, and column a slice for every line.
+pub(crate) fn columns_of<'a>(
+    values: &'a mut [f32],
+    width: usize,
+    part: usize,
+    rows: usize,
+    ends: &[usize],
+) -> Vec<Vec<&'a mut [f32]>> {
+    let columns = width.div_ceil(part);
+    let mut slices: Vec<Vec<&mut [f32]>> = Vec::new();
+    slices.resize_with(rows * ends.len() * columns, Vec::new);
+    let length = values.len() / width / rows;
+    for (line, values) in values.chunks_exact_mut(width).enumerate() {
+        let stretch = ends.partition_point(|end| *end <= line % length);
+        let first = (line / length * ends.len() + stretch) * columns;
+        values.chunks_mut(part).zip(&mut slices[first..]).for_each(|(part, slices)| slices.push(part));
+    }
+    slices
+}
+
 /// A tensor of `values` in order.
 pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape)), DType::F32)

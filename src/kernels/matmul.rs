@@ -75,12 +75,22 @@ pub enum Product {
 impl Product {
     /// Rows of the result and terms of a sum, from the size of the left matrix.
     fn left(self, rows: usize, columns: usize) -> [usize; 2] {
-        if self == Self::Columns { [columns, rows] } else { [rows, columns] }
+        if self.turns_left() { [columns, rows] } else { [rows, columns] }
     }
 
     /// Terms of a sum and columns of the result, from the size of the right matrix.
     fn right(self, rows: usize, columns: usize) -> [usize; 2] {
-        if self == Self::Rows { [columns, rows] } else { [rows, columns] }
+        if self.turns_right() { [rows, columns] } else { [columns, rows] }
+    }
+
+    /// Whether rows of the left matrix follow the terms of a sum.
+    pub(super) fn turns_left(self) -> bool {
+        self == Self::Columns
+    }
+
+    /// Whether rows of the right matrix do.
+    pub(super) fn turns_right(self) -> bool {
+        self != Self::Rows
     }
 }
 
@@ -177,18 +187,19 @@ impl Multiply for CubeBackend {
     }
 }
 
-/// Uniform block of `matmul.wgsl`; vectors are of four values.
+/// Uniform block of `matmul.wgsl` and `matmul_tiled.wgsl`.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 pub(crate) struct Params {
     /// Rows of the result.
     pub tokens: u32,
     /// Columns of the result.
     pub width: u32,
-    /// Vectors of terms in a sum.
-    pub depth: u32,
-    /// Of the left side, in vectors: from row to row, from four rows of the result to the next four, from four terms
-    /// to the next four, from matrix to matrix; and the last vector.
+    /// Terms of a sum.
+    pub terms: u32,
+    /// Matrices.
+    pub batch: u32,
+    /// Of the left side: see [`Side`].
     pub x_row: u32,
     pub x_block: u32,
     pub x_step: u32,
@@ -203,7 +214,31 @@ pub(crate) struct Params {
     /// Whether each side is turned over: 1 or 0.
     pub x_turned: u32,
     pub w_turned: u32,
-    pub pad0: u32,
+}
+
+impl Params {
+    pub(super) fn new(sizes: &Sizes, x: Side, w: Side) -> Self {
+        let [tokens, width, terms, batch] =
+            [sizes.tokens, sizes.width, sizes.terms, sizes.batch].map(|count| count as u32);
+        Self {
+            tokens,
+            width,
+            terms,
+            batch,
+            x_row: x.row,
+            x_block: x.block,
+            x_step: x.step,
+            x_matrix: x.matrix,
+            x_last: x.last,
+            w_row: w.row,
+            w_block: w.block,
+            w_step: w.step,
+            w_matrix: w.matrix,
+            w_last: w.last,
+            x_turned: x.turned,
+            w_turned: w.turned,
+        }
+    }
 }
 
 /// Side of an invocation's tile, and columns it takes of a single row.
@@ -217,33 +252,48 @@ pub(crate) fn shader(single: bool) -> Shader {
     Shader { name: "matmul", text, form: Form::Register, constants, workgroup: [16, 1, 1] }
 }
 
-/// A side of the product, `[batch, rows, columns]` with columns a multiple of four.
-struct Side {
-    tensor: CubeTensor,
+/// How a shader walks a side of the product, `[batch, rows, columns]` of it contiguous, in what it is bound as: vectors or
+/// values.
+pub(super) struct Side {
+    /// From stored row to stored row.
     row: u32,
+    /// From four rows (of the right side, columns) of the result to the next four.
     block: u32,
+    /// From four terms of a sum to the next four.
     step: u32,
+    /// From matrix to matrix.
     matrix: u32,
+    /// The last vector or value.
     last: u32,
+    /// Whether rows follow the terms of a sum.
+    turned: u32,
 }
 
 impl Side {
-    /// `turned`: rows follow the terms of a sum. Where `zeros`, missing terms of it are zeros; else they may be anything.
-    fn new(tensor: CubeTensor, batch: usize, turned: bool, zeros: bool) -> Self {
-        let [rows, columns] = matrix_size(&tensor);
-        let tensor = CubeBackend::float_reshape(tensor, Shape::from([batch, rows, columns]));
-        let missing = |size: usize| size.next_multiple_of(4) - size;
-        let (below, beside) = (if turned && zeros { missing(rows) } else { 0 }, missing(columns));
-        let tensor = if below + beside == 0 {
-            contiguous(tensor)
-        } else {
-            contiguous(CubeBackend::float_pad(tensor, &[(0, 0), (0, below), (0, beside)], PadMode::Constant(0.0)))
-        };
-        let [_, rows, columns] = tensor.shape().dims::<3>();
-        let row = columns as u32 / 4;
-        let (block, step) = if turned { (1, 4 * row) } else { (4 * row, 1) };
-        let matrix = rows as u32 * row;
-        Self { tensor, row, block, step, matrix, last: (batch as u32 * matrix).saturating_sub(1) }
+    /// `vector`: values that are bound as one, 4 or 1; rows are multiples of it.
+    pub fn new([rows, columns]: [usize; 2], batch: usize, turned: bool, vector: usize) -> Self {
+        let row = columns / vector;
+        // From a value to the one after the next three, along a row and from row to row.
+        let (along, below) = (4 / vector, 4 * row);
+        let (block, step) = if turned { (along, below) } else { (below, along) };
+        let matrix = rows * row;
+        let [row, block, step, matrix, last] =
+            [row, block, step, matrix, (batch * matrix).saturating_sub(1)].map(|count| count as u32);
+        Self { row, block, step, matrix, last, turned: u32::from(turned) }
+    }
+}
+
+/// `tensor` as `[batch, rows, columns]`, contiguous, of whole vectors of four. `turned`: rows follow the terms of a sum. Where
+/// `zeros`, missing terms of it are zeros; else they may be anything.
+fn in_vectors(tensor: CubeTensor, batch: usize, turned: bool, zeros: bool) -> CubeTensor {
+    let [rows, columns] = matrix_size(&tensor);
+    let tensor = CubeBackend::float_reshape(tensor, Shape::from([batch, rows, columns]));
+    let missing = |size: usize| size.next_multiple_of(4) - size;
+    let (below, beside) = (if turned && zeros { missing(rows) } else { 0 }, missing(columns));
+    if below + beside == 0 {
+        contiguous(tensor)
+    } else {
+        contiguous(CubeBackend::float_pad(tensor, &[(0, 0), (0, below), (0, beside)], PadMode::Constant(0.0)))
     }
 }
 
@@ -290,31 +340,14 @@ pub(super) fn matrix_size(tensor: &CubeTensor) -> [usize; 2] {
 fn launch(shader: Shader, a: CubeTensor, b: CubeTensor, product: Product) -> CubeTensor {
     let sizes = Sizes::of(&a, &b, product);
     let (batch, y) = (sizes.batch, sizes.result(&a));
-    let (x_turned, w_turned) = (product == Product::Columns, product != Product::Rows);
-    let x = Side::new(a, batch, x_turned, true);
-    let w = Side::new(b, batch, w_turned, false);
-    let params = Params {
-        tokens: sizes.tokens as u32,
-        width: sizes.width as u32,
-        depth: sizes.terms.div_ceil(4) as u32,
-        x_row: x.row,
-        x_block: x.block,
-        x_step: x.step,
-        x_matrix: x.matrix,
-        x_last: x.last,
-        w_row: w.row,
-        w_block: w.block,
-        w_step: w.step,
-        w_matrix: w.matrix,
-        w_last: w.last,
-        x_turned: u32::from(x_turned),
-        w_turned: u32::from(w_turned),
-        ..Params::default()
-    };
+    let (x_turned, w_turned) = (product.turns_left(), product.turns_right());
+    let (x, w) = (in_vectors(a, batch, x_turned, true), in_vectors(b, batch, w_turned, false));
+    let side = |tensor, turned| Side::new(matrix_size(tensor), batch, turned, 4);
+    let params = Params::new(&sizes, side(&x, x_turned), side(&w, w_turned));
     let [wx, wy, _] = shader.workgroup;
     let single = shader.constants.contains(&("SINGLE", 1));
     let across = params.width.div_ceil(if single { SINGLE } else { TILE }).div_ceil(wx);
     let count = [across, params.tokens.div_ceil(TILE).div_ceil(wy), batch as u32];
-    shader.launch(&y.client, count, &[&x.tensor, &w.tensor, &y], params);
+    shader.launch(&y.client, count, &[&x, &w, &y], params);
     y
 }

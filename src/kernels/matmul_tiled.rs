@@ -4,41 +4,11 @@
 //! matmul, computes is said by [`Strategy`](super::matmul::Strategy).
 
 use super::launch::{Form, Shader, contiguous, spread};
-use super::matmul::{Product, Sizes, matrix_size};
+use super::matmul::{Params, Product, Side, Sizes, matrix_size};
 use burn::backend::wgpu::CubeTensor;
 
 #[cfg(test)]
 mod tests;
-
-/// Uniform block of `matmul_tiled.wgsl`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(crate) struct Params {
-    /// Rows of the result.
-    pub tokens: u32,
-    /// Columns of the result.
-    pub width: u32,
-    /// Terms of a sum.
-    pub terms: u32,
-    /// Matrices.
-    pub batch: u32,
-    /// Of the left side, in what it is bound as, vectors or values: from stored row to stored row, from four rows of the
-    /// result to the next four, from four terms to the next four, from matrix to matrix; and the last one.
-    pub x_row: u32,
-    pub x_block: u32,
-    pub x_step: u32,
-    pub x_matrix: u32,
-    pub x_last: u32,
-    /// The same of the right side, with the columns of the result.
-    pub w_row: u32,
-    pub w_block: u32,
-    pub w_step: u32,
-    pub w_matrix: u32,
-    pub w_last: u32,
-    /// Whether each side is turned over: 1 or 0.
-    pub x_turned: u32,
-    pub w_turned: u32,
-}
 
 /// Rows, and columns, of the result that a workgroup computes.
 const LARGE: u32 = 64;
@@ -63,29 +33,6 @@ fn tile_of(sizes: &Sizes) -> u32 {
     if tiles(sizes, LARGE) < ENOUGH { SMALL } else { LARGE }
 }
 
-/// A side of the product, `[.., rows, columns]` of it contiguous, as the shader walks it.
-struct Side {
-    row: u32,
-    block: u32,
-    step: u32,
-    matrix: u32,
-    last: u32,
-}
-
-impl Side {
-    /// `turned`: rows follow the terms of a sum. `vector`: values that are bound as one, 4 or 1.
-    fn new([rows, columns]: [usize; 2], batch: usize, turned: bool, vector: usize) -> Self {
-        let row = columns / vector;
-        // From a value to the one after the next three, along a row and from row to row.
-        let (along, below) = (4 / vector, 4 * row);
-        let (block, step) = if turned { (along, below) } else { (below, along) };
-        let matrix = rows * row;
-        let [row, block, step, matrix, last] =
-            [row, block, step, matrix, (batch * matrix).saturating_sub(1)].map(|count| count as u32);
-        Self { row, block, step, matrix, last }
-    }
-}
-
 /// Whether all rows are multiples of four values, of both sides and of the result.
 fn are_vectors(a: &CubeTensor, b: &CubeTensor, sizes: &Sizes) -> bool {
     [matrix_size(a)[1], matrix_size(b)[1], sizes.width].iter().all(|columns| columns.is_multiple_of(4))
@@ -104,27 +51,8 @@ fn launch(shader: Shader, a: CubeTensor, b: CubeTensor, product: Product) -> Cub
     let y = sizes.result(&a);
     let constant = |name| shader.constants.contains(&(name, 1));
     let (tile, vector) = (if constant("LARGE") { LARGE } else { SMALL }, if constant("VECTORS") { 4 } else { 1 });
-    let (x_turned, w_turned) = (product == Product::Columns, product != Product::Rows);
-    let x = Side::new(matrix_size(&a), sizes.batch, x_turned, vector);
-    let w = Side::new(matrix_size(&b), sizes.batch, w_turned, vector);
-    let params = Params {
-        tokens: sizes.tokens as u32,
-        width: sizes.width as u32,
-        terms: sizes.terms as u32,
-        batch: sizes.batch as u32,
-        x_row: x.row,
-        x_block: x.block,
-        x_step: x.step,
-        x_matrix: x.matrix,
-        x_last: x.last,
-        w_row: w.row,
-        w_block: w.block,
-        w_step: w.step,
-        w_matrix: w.matrix,
-        w_last: w.last,
-        x_turned: u32::from(x_turned),
-        w_turned: u32::from(w_turned),
-    };
+    let side = |tensor, turned| Side::new(matrix_size(tensor), sizes.batch, turned, vector);
+    let params = Params::new(&sizes, side(&a, product.turns_left()), side(&b, product.turns_right()));
     shader.launch(&y.client, spread(tiles(&sizes, tile)), &[&a, &b, &y], params);
     y
 }

@@ -99,12 +99,12 @@ fn uniform_blocks_are_the_same_in_rust_and_wgsl() {
         ),
         (
             matmul::shader(false),
-            fields!(matmul::Params: tokens, width, depth, x_row, x_block, x_step, x_matrix, x_last, w_row, w_block, w_step,
-                w_matrix, w_last, x_turned, w_turned, pad0),
+            fields!(matmul::Params: tokens, width, terms, batch, x_row, x_block, x_step, x_matrix, x_last, w_row, w_block,
+                w_step, w_matrix, w_last, x_turned, w_turned),
         ),
         (
             matmul_tiled::shader(64, true),
-            fields!(matmul_tiled::Params: tokens, width, terms, batch, x_row, x_block, x_step, x_matrix, x_last, w_row,
+            fields!(matmul::Params: tokens, width, terms, batch, x_row, x_block, x_step, x_matrix, x_last, w_row,
                 w_block, w_step, w_matrix, w_last, x_turned, w_turned),
         ),
         (cross_entropy::shader(Form::Workgroup, None), fields!(cross_entropy::Params: rows, classes, stretches, pad)),

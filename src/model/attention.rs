@@ -31,7 +31,7 @@ impl Attention {
         tokens: &Tokens,
         rotary: &Rotary,
         adapters: Option<&LayerAdapters>,
-        memory: Memory<'_>,
+        mut memory: Memory<'_>,
     ) -> Tensor<2> {
         let adapter = |projection| adapters.and_then(|layer: &LayerAdapters| layer.get(projection));
         let (rows, head_dim) = (tokens.rows, self.head_dim);
@@ -40,12 +40,9 @@ impl Attention {
         let k = normed(self.k.forward(x.clone(), adapter(Projection::K)), k_norm, head_dim);
         let v = self.v.forward(x, adapter(Projection::V));
         let (q, k) = (rotary.apply(q), rotary.apply(k));
-        let (k, v, memory) = match memory {
-            Memory::Cache(cache) => {
-                let (k, v) = extend(cache, k, v, rows);
-                (k, v, Memory::Nothing)
-            }
-            memory => (k, v, memory),
+        let (k, v) = match &mut memory {
+            Memory::Cache(cache) => extend(cache, k, v, rows),
+            _ => (k, v),
         };
         let shape = AttentionShape {
             rows,
@@ -59,13 +56,12 @@ impl Attention {
             Memory::Take(results) => {
                 known_causal_attention(q, k, v, results.pop().expect("a result for every layer"), shape)
             }
-            memory => {
+            Memory::Keep(results) => {
                 let y = causal_attention(q, k, v, shape);
-                if let Memory::Keep(results) = memory {
-                    results.push(y.clone());
-                }
+                results.push(y.clone());
                 y
             }
+            Memory::Nothing | Memory::Cache(_) => causal_attention(q, k, v, shape),
         };
         self.o.forward(y, adapter(Projection::O))
     }

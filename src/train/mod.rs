@@ -19,7 +19,7 @@ mod trainer;
 
 pub use config::TrainConfig;
 pub use event::{EvalReport, StepReport, TrainEvent};
-pub use memory::{BaseBytes, BatchShape, MemoryPlan, MemorySetup, too_large, too_much};
+pub use memory::{BaseBytes, BatchShape, MemoryPlan, MemorySetup, check_batches, too_much};
 pub use parameters::Parameters;
 pub use queued::QueuedStep;
 pub(crate) use reading::read;

@@ -1,7 +1,7 @@
 //! The CPU twin: a few queries at a time against all keys they see, groups of heads and stretches of queries over threads.
 
 use super::AttentionShape;
-use crate::kernels::cpu::{tensor, values, zeros};
+use crate::kernels::cpu::{columns_of, tensor, values, zeros};
 use burn::backend::{TensorMetadata, flex::FlexTensor};
 use group::{Group, queries_of_a_block};
 use passes::{Gradients, KEY_FACTOR, backward, forward};
@@ -16,21 +16,6 @@ const PARTS: usize = 24;
 /// Queries of a part, at least.
 const PART: usize = 128;
 
-/// Cuts rows of `values`, `width` wide, into columns of groups, `part` wide, and rows by `ends`: by row, stretch, and group
-/// a slice for every query.
-fn cut<'a>(values: &'a mut [f32], width: usize, part: usize, rows: usize, ends: &[usize]) -> Vec<Vec<&'a mut [f32]>> {
-    let groups = width / part;
-    let mut slices: Vec<Vec<&mut [f32]>> = Vec::new();
-    slices.resize_with(rows * ends.len() * groups, Vec::new);
-    let length = values.len() / width / rows;
-    for (token, values) in values.chunks_exact_mut(width).enumerate() {
-        let stretch = ends.partition_point(|end| *end <= token % length);
-        let first = (token / length * ends.len() + stretch) * groups;
-        values.chunks_exact_mut(part).zip(&mut slices[first..]).for_each(|(part, slices)| slices.push(part));
-    }
-    slices
-}
-
 /// Result `[rows * length, heads * head_dim]`.
 pub(super) fn attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, shape: &AttentionShape) -> FlexTensor {
     let (q, k, v) = (q.to_contiguous(), k.to_contiguous(), v.to_contiguous());
@@ -40,7 +25,7 @@ pub(super) fn attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, shape: &Att
     let mut y = zeros(tokens * width);
     // Rows are cut on their own, so that no block of queries reaches into the next one.
     let ends: Vec<usize> = (0..length).step_by(block).map(|from| (from + block).min(length)).collect();
-    let tasks = cut(&mut y, width, width / kv_heads, rows, &ends);
+    let tasks = columns_of(&mut y, width, width / kv_heads, rows, &ends);
     let inputs = [values(&q), values(&k), values(&v)];
     tasks.into_par_iter().enumerate().for_each(|(task, mut y)| {
         let (row, stretch, kv_head) = (task / kv_heads / ends.len(), task / kv_heads % ends.len(), task % kv_heads);
@@ -90,7 +75,7 @@ pub(super) fn attention_backward(
     let mut kv_parts = zeros(rows * of_row); // [row, part, kv_head], keys' and then values'
     let mut left = &mut kv_parts[..];
     let mut tasks = Vec::new();
-    for (task, dq) in cut(&mut dq, width, width / kv_heads, rows, &ends).into_iter().enumerate() {
+    for (task, dq) in columns_of(&mut dq, width, width / kv_heads, rows, &ends).into_iter().enumerate() {
         let (kv, rest) = left.split_at_mut(sizes[task / kv_heads % ends.len()]);
         tasks.push((dq, kv));
         left = rest;

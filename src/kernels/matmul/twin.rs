@@ -5,7 +5,7 @@
 //! once. So the left one is turned, rows of the weight are read as they lie, and each small tile of the result is turned
 //! back on its way out. Of the second, rows of the weight lie as tiles want them: nothing is turned or packed.
 
-use crate::kernels::cpu::{vectorised, zeros};
+use crate::kernels::cpu::{columns_of, vectorised, zeros};
 use crate::kernels::tiles::{Operand, add_product};
 use rayon::prelude::*;
 use std::cell::Cell;
@@ -58,21 +58,11 @@ pub(super) fn rows_times_rows(x: &[f32], weight: &[f32], [tokens, depth, rows]: 
 
     // Some more stretches of weight rows than threads, so that the last one is not waited for long.
     let stretch = rows.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(TILE).max(BLOCK);
-    let mut columns = columns_of(&mut y, rows, stretch);
+    let mut columns = columns_of(&mut y, rows, stretch, 1, &[tokens]);
     let stretches = columns.par_iter_mut().zip(weight.par_chunks(stretch * depth));
     stretches.for_each(|(columns, weight)| multiply(columns, &panels, weight, depth));
     PANELS.set(panels);
     y
-}
-
-/// Cuts `y`, rows of `width` values, into stretches of columns: of each, one slice a row.
-fn columns_of(y: &mut [f32], width: usize, stretch: usize) -> Vec<Vec<&mut [f32]>> {
-    let mut columns: Vec<Vec<&mut [f32]>> = Vec::new();
-    columns.resize_with(width.div_ceil(stretch), || Vec::with_capacity(y.len() / width));
-    for row in y.chunks_exact_mut(width) {
-        row.chunks_mut(stretch).zip(&mut columns).for_each(|(part, columns)| columns.push(part));
-    }
-    columns
 }
 
 /// Whether [`rows_times_columns`] is the faster one for this many tokens, terms and columns of the weight.
@@ -89,7 +79,7 @@ pub(super) fn rows_times_columns(g: &[f32], weight: &[f32], [tokens, terms, widt
     }
     // As above, in whole tiles.
     let stretch = width.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(VECTORS * MOST_LANES).min(STRETCH);
-    let columns = columns_of(&mut y, width, stretch);
+    let columns = columns_of(&mut y, width, stretch, 1, &[tokens]);
     columns.into_par_iter().enumerate().for_each(|(at, mut columns)| {
         multiply_columns(&mut columns, g, &weight[at * stretch..], [terms, width]);
     });

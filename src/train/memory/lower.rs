@@ -3,6 +3,7 @@
 use super::step::Step;
 use super::{BatchShape, MemorySetup};
 use crate::device::DeviceInfo;
+use crate::error::{Error, Result};
 use crate::source::what_fits;
 use crate::write;
 
@@ -16,21 +17,29 @@ pub fn too_much(setup: &MemorySetup<'_>, room: u64) -> Option<String> {
         return None;
     }
     let remedies = remedies(setup, &Bound { takes: &takes, room, recomputing_helps: true });
-    let advice = match remedies.is_empty() {
-        true => {
-            let base = write::bytes(setup.base.resident);
-            format!(
-                "nor would it fit with shorter rows, smaller batches and --grad-checkpoint: the base is {base} already"
-            )
-        }
-        false => advice(&remedies),
+    let advice = if remedies.is_empty() {
+        let base = write::bytes(setup.base.resident);
+        format!("nor would it fit with shorter rows, smaller batches and --grad-checkpoint: the base is {base} already")
+    } else {
+        advice(&remedies)
     };
     let [all, room] = [all, room].map(write::bytes);
     Some(format!("this run would take {all} of memory, and {room} are free; {advice}"))
 }
 
+/// Says whether `device` can bind what a batch of the run takes, with the model called `name`.
+///
+/// # Errors
+/// If it cannot: what, which limit it breaks, and what to lower.
+pub fn check_batches(name: &str, setup: &MemorySetup<'_>, device: &DeviceInfo) -> Result<()> {
+    match too_large(setup, device) {
+        None => Ok(()),
+        Some(why) => Err(Error::model(name, why)),
+    }
+}
+
 /// Why a run cannot go on `device`, which binds less in one piece than a batch takes, and what makes it go; `None` if it can.
-pub fn too_large(setup: &MemorySetup<'_>, device: &DeviceInfo) -> Option<String> {
+pub(super) fn too_large(setup: &MemorySetup<'_>, device: &DeviceInfo) -> Option<String> {
     let (piece, batch) = largest_piece(setup);
     let what = format!("{} of {} rows x {} tokens", piece.0, batch.rows, batch.length);
     device.cannot_bind(&what, piece.1, || {

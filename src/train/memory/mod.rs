@@ -10,7 +10,7 @@ mod operations;
 mod pool;
 mod step;
 
-pub use lower::{too_large, too_much};
+pub use lower::{check_batches, too_much};
 
 use super::{Mode, TrainConfig};
 use crate::adapter::{AdapterConfig, Method};

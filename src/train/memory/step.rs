@@ -210,9 +210,10 @@ impl<'a> Step<'a> {
                 self.ledger.give(t * (q + kv));
             }
         }
-        match recomputed && tracked.layer() {
-            false => self.attend(),
-            true => self.attend_known(),
+        if recomputed && tracked.layer() {
+            self.attend_known();
+        } else {
+            self.attend();
         }
         if !tracked.layer() {
             self.ledger.give(t * (q + 2 * kv));

@@ -1,3 +1,4 @@
+use super::lower::too_large;
 use super::*;
 use crate::device::{DeviceInfo, cpu};
 use crate::model::Projection::{self, Gate, O, Q};

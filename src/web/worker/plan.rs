@@ -5,9 +5,9 @@ use super::model::OpenModel;
 use crate::adapter::AdapterConfig;
 use crate::data::{Dataset, TrainRows};
 use crate::device::Kind;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::source::check_trained_fits;
-use crate::train::{BaseBytes, BatchShape, MemoryPlan, MemorySetup, TrainConfig, too_large};
+use crate::train::{BaseBytes, BatchShape, MemoryPlan, MemorySetup, TrainConfig, check_batches};
 use crate::web::protocol::{PlanReport, Settings};
 
 /// What the device does in a second.
@@ -30,15 +30,8 @@ pub fn adapter(settings: &Settings, open: &OpenModel) -> Result<AdapterConfig> {
     Ok(adapter)
 }
 
-/// An error where the device cannot bind what a batch takes.
-pub fn check_batches(open: &OpenModel, adapter: &AdapterConfig, train: &TrainConfig, data: &OpenData) -> Result<()> {
-    match too_large(&memory_setup(open, adapter, train, Some(data)), &open.device) {
-        None => Ok(()),
-        Some(why) => Err(Error::model(&open.name, why)),
-    }
-}
-
-fn memory_setup<'a>(
+/// What a run on `data` takes memory for.
+pub fn memory_setup<'a>(
     open: &'a OpenModel,
     adapter: &'a AdapterConfig,
     train: &TrainConfig,
@@ -59,11 +52,11 @@ fn memory_setup<'a>(
 pub fn plan(settings: &Settings, open: &OpenModel, data: Option<&OpenData>, speed: Speed) -> Result<PlanReport> {
     let adapter = adapter(settings, open)?;
     let train = settings.train.clone().checked()?;
-    if let Some(data) = data {
-        check_batches(open, &adapter, &train, data)?;
-    }
     let trainable = adapter.parameter_count(&open.config) as u64;
     let setup = memory_setup(open, &adapter, &train, data);
+    if data.is_some() {
+        check_batches(&open.name, &setup, &open.device)?;
+    }
     let MemoryPlan { base, adapter: state, activations, scratch, .. } = setup.plan();
     let step_tokens = (setup.batch.rows * setup.batch.length * train.grad_accumulation_steps) as u64;
     let rows = data.map_or(0, |data| data.report.rows[0]);

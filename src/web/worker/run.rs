@@ -3,7 +3,7 @@
 use super::data::{DataFiles, OpenData};
 use super::inbox::Inbox;
 use super::model::OpenModel;
-use super::plan::{Speed, adapter, check_batches, operations, plan};
+use super::plan::{Speed, adapter, memory_setup, operations, plan};
 use super::post::post;
 use super::talk::{self, Speaker};
 use super::{refuse, send_adapter};
@@ -12,7 +12,7 @@ use crate::data::TrainRows;
 use crate::error::{Error, Result};
 use crate::eval::evaluate;
 use crate::model::Model;
-use crate::train::{EvalReport, Next, Observer, Run, Snapshot, TrainConfig, TrainEvent, Trainer};
+use crate::train::{EvalReport, Next, Observer, Run, Snapshot, TrainConfig, TrainEvent, Trainer, check_batches};
 use crate::web::checkpoints;
 use crate::web::protocol::{Event, ModelSource, Request, Settings};
 use serde::{Deserialize, Serialize};
@@ -117,7 +117,8 @@ impl Reporter<'_> {
         let config = TrainConfig { max_seq_length, ..self.settings.train.clone() }.checked();
         let checked = adapter(&self.settings, self.open).and_then(|adapter| {
             let config = config?;
-            check_batches(self.open, &adapter, &config, self.data)?;
+            let setup = memory_setup(self.open, &adapter, &config, Some(self.data));
+            check_batches(&self.open.name, &setup, &self.open.device)?;
             Ok((adapter, config))
         });
         let (adapter, config) = match checked {
