@@ -1,6 +1,6 @@
-// Block-diagonal product: y[t, i*outer + c] (+)= sum_b x[t, i*inner + b] * d[i, b, c].
-// The strides of `d` make the same code serve the gradient to the input, where each block is transposed. VECTORS
-// loads and stores four values at once, in the register form of widths that are multiples of four.
+// Block-diagonal product: y[t, i*outer + c] += sum_b x[t, i*inner + b] * d[i, b, c]; TRANSPOSED, for the gradient to the
+// input, writes y, with d[i, c, b]. VECTORS loads and stores four values at once, in the register form of widths that are
+// multiples of four.
 // Twin: src/kernels/block_matmul/twin.rs. Everything is read_write because sub-slices of one buffer may meet.
 
 struct Params {
@@ -8,19 +8,15 @@ struct Params {
     blocks: u32,
     inner: u32,
     outer: u32,
-    inner_stride: u32,
-    outer_stride: u32,
-    accumulate: u32,
-    pad: u32,
 }
 
 //#if VECTORS
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>; // [tokens, blocks * inner / 4]
-@group(0) @binding(1) var<storage, read_write> d: array<vec4<f32>>; // [blocks, inner, outer / 4], or transposed and / 4
+@group(0) @binding(1) var<storage, read_write> d: array<vec4<f32>>; // [blocks, inner, outer / 4], or [blocks, outer, inner / 4]
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>; // [tokens, blocks * outer / 4]
 //#else
 @group(0) @binding(0) var<storage, read_write> x: array<f32>; // [tokens, blocks * inner]
-@group(0) @binding(1) var<storage, read_write> d: array<f32>; // [blocks, inner, outer] or transposed
+@group(0) @binding(1) var<storage, read_write> d: array<f32>; // [blocks, inner, outer] or [blocks, outer, inner]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>; // [tokens, blocks * outer]
 //#end
 @group(0) @binding(3) var<uniform> p: Params;
@@ -31,19 +27,28 @@ fn store(t: u32, block: u32, c: u32, sums: vec4<f32>) {
     }
     let at = (t * p.blocks + block) * p.outer + c;
     //#if VECTORS
-    if (p.accumulate == 1u) {
-        y[at / 4u] += sums;
-    } else {
-        y[at / 4u] = sums;
-    }
+    //#if TRANSPOSED
+    y[at / 4u] = sums;
+    //#else
+    y[at / 4u] += sums;
+    //#end
     //#else
     for (var j = 0u; j < min(4u, p.outer - c); j++) {
-        if (p.accumulate == 1u) {
-            y[at + j] += sums[j];
-        } else {
-            y[at + j] = sums[j];
-        }
+        //#if TRANSPOSED
+        y[at + j] = sums[j];
+        //#else
+        y[at + j] += sums[j];
+        //#end
     }
+    //#end
+}
+
+// Index in d of what takes the `b`-th value of a row of x to the `c`-th of its block in a row of y.
+fn place(block: u32, b: u32, c: u32) -> u32 {
+    //#if TRANSPOSED
+    return (block * p.outer + c - block) * p.inner + b;
+    //#else
+    return b * p.outer + c;
     //#end
 }
 
@@ -57,94 +62,88 @@ fn store_four(t: u32, block: u32, quad: u32, sums: mat4x4<f32>) {
 //#if register
 const LANES = vec4<u32>(0u, 1u, 2u, 3u);
 
-// Four terms of a row of x, the `quad`-th; zeros past the end.
-fn x_vector(row: u32, quad: u32) -> vec4<f32> {
+// Four values of a row of x, from the `b`-th on; zeros past the end of its block.
+fn x_vector(t: u32, b: u32, end: u32) -> vec4<f32> {
+    let row = t * p.blocks * p.inner;
     //#if VECTORS
-    return x[row * p.inner / 4u + quad];
+    return x[(row + b) / 4u];
     //#else
-    let b = quad * 4u + LANES;
-    let at = row * p.inner + min(b, vec4<u32>(p.inner - 1u));
-    return select(vec4<f32>(0.0), vec4<f32>(x[at.x], x[at.y], x[at.z], x[at.w]), b < vec4<u32>(p.inner));
+    let wanted = b + LANES;
+    let at = row + min(wanted, vec4<u32>(end - 1u));
+    return select(vec4<f32>(0.0), vec4<f32>(x[at.x], x[at.y], x[at.z], x[at.w]), wanted < vec4<u32>(end));
     //#end
 }
 
 // The same of four rows, a column each; rows past the end are the last one's.
-fn x_four(t: u32, block: u32, quad: u32) -> mat4x4<f32> {
-    let rows = min(t + LANES, vec4<u32>(p.tokens - 1u)) * p.blocks + block;
-    return mat4x4<f32>(x_vector(rows.x, quad), x_vector(rows.y, quad), x_vector(rows.z, quad), x_vector(rows.w, quad));
+fn x_four(t: u32, b: u32, end: u32) -> mat4x4<f32> {
+    let rows = min(t + LANES, vec4<u32>(p.tokens - 1u));
+    return mat4x4<f32>(x_vector(rows.x, b, end), x_vector(rows.y, b, end), x_vector(rows.z, b, end), x_vector(rows.w, b, end));
 }
 
 //#if VECTORS
-fn d_four(block: u32, quad: u32, column: u32) -> mat4x4<f32> {
-    let first = block * p.inner * p.outer / 4u;
-    let c = min(column, p.outer / 4u - 1u);
+// Four terms of four columns of the output, the `column`-th four, a column for each term; past the end anything.
+fn d_four(block: u32, b: u32, end: u32, column: u32) -> mat4x4<f32> {
+    let c = min(column * 4u, p.outer - 4u);
     //#if TRANSPOSED
-    let at = first + (c * 4u + LANES) * p.inner / 4u + quad;
+    let at = (place(block, b, c) + LANES * p.inner) / 4u;
     return transpose(mat4x4<f32>(d[at.x], d[at.y], d[at.z], d[at.w]));
     //#else
-    let at = first + (quad * 4u + LANES) * p.outer / 4u + c;
+    let at = (place(block, b, c) + LANES * p.outer) / 4u;
     return mat4x4<f32>(d[at.x], d[at.y], d[at.z], d[at.w]);
     //#end
 }
 //#else
-fn d_vector(block: u32, b: u32, column: u32) -> vec4<f32> {
+fn d_vector(block: u32, b: u32, end: u32, column: u32) -> vec4<f32> {
     let c = min(column * 4u + LANES, vec4<u32>(p.outer - 1u));
-    let at = block * p.inner * p.outer + min(b, p.inner - 1u) * p.inner_stride + c * p.outer_stride;
-    return vec4<f32>(d[at.x], d[at.y], d[at.z], d[at.w]);
+    let row = min(b, end - 1u);
+    return vec4<f32>(
+        d[place(block, row, c.x)],
+        d[place(block, row, c.y)],
+        d[place(block, row, c.z)],
+        d[place(block, row, c.w)],
+    );
 }
 
-// Four terms of four columns of the output, a column for each term; past the end anything.
-fn d_four(block: u32, quad: u32, column: u32) -> mat4x4<f32> {
-    let b = quad * 4u;
-    let d0 = d_vector(block, b, column);
-    let d1 = d_vector(block, b + 1u, column);
-    return mat4x4<f32>(d0, d1, d_vector(block, b + 2u, column), d_vector(block, b + 3u, column));
+fn d_four(block: u32, b: u32, end: u32, column: u32) -> mat4x4<f32> {
+    let d0 = d_vector(block, b, end, column);
+    let d1 = d_vector(block, b + 1u, end, column);
+    return mat4x4<f32>(d0, d1, d_vector(block, b + 2u, end, column), d_vector(block, b + 3u, end, column));
 }
 //#end
 
-// One invocation for each tile of one block's output: eight tokens, and WIDE times four columns, up to three. A processor
-// that poses as a GPU pays for loads, and a wide tile has fewer of them for a product.
+// One invocation for each tile of one block's output: TALL times four tokens, WIDE times four columns. A processor that
+// poses as a GPU pays for loads, and a large tile has fewer of them for a product.
 @compute @workgroup_size({{ WG_X }}, {{ WG_Y }}, 1)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let tiles = (p.outer + {{ WIDE }}u * 4u - 1u) / ({{ WIDE }}u * 4u);
     let block = id.x / tiles;
     let c = id.x % tiles * {{ WIDE }}u;
-    let t = id.y * 8u;
+    let t = id.y * {{ TALL }}u * 4u;
     if (block >= p.blocks || t >= p.tokens) {
         return;
     }
-    var sum00 = mat4x4<f32>();
-    var sum01 = mat4x4<f32>();
-    var sum02 = mat4x4<f32>();
-    var sum10 = mat4x4<f32>();
-    var sum11 = mat4x4<f32>();
-    var sum12 = mat4x4<f32>();
-    for (var quad = 0u; quad < (p.inner + 3u) / 4u; quad++) {
-        let x0 = x_four(t, block, quad);
-        let x1 = x_four(t + 4u, block, quad);
-        let d0 = d_four(block, quad, c);
-        sum00 += d0 * x0;
-        sum10 += d0 * x1;
-        //#if WIDE2
-        let d1 = d_four(block, quad, c + 1u);
-        sum01 += d1 * x0;
-        sum11 += d1 * x1;
+    //#for I TALL
+    //#for J WIDE
+    var sum{{ I }}{{ J }} = mat4x4<f32>();
+    //#end
+    //#end
+    // A loop whose bounds are uniforms alone has Mesa compile the shader anew for each launch: these tell the block, too.
+    let end = (block + 1u) * p.inner;
+    for (var b = block * p.inner; b < end; b += 4u) {
+        //#for I TALL
+        let x{{ I }} = x_four(t + {{ I }}u * 4u, b, end);
         //#end
-        //#if WIDE3
-        let d2 = d_four(block, quad, c + 2u);
-        sum02 += d2 * x0;
-        sum12 += d2 * x1;
+        //#for J WIDE
+        let d{{ J }} = d_four(block, b, end, c + {{ J }}u);
+        //#for I TALL
+        sum{{ I }}{{ J }} += d{{ J }} * x{{ I }};
+        //#end
         //#end
     }
-    store_four(t, block, c, sum00);
-    store_four(t + 4u, block, c, sum10);
-    //#if WIDE2
-    store_four(t, block, c + 1u, sum01);
-    store_four(t + 4u, block, c + 1u, sum11);
+    //#for I TALL
+    //#for J WIDE
+    store_four(t + {{ I }}u * 4u, block, c + {{ J }}u, sum{{ I }}{{ J }});
     //#end
-    //#if WIDE3
-    store_four(t, block, c + 2u, sum02);
-    store_four(t + 4u, block, c + 2u, sum12);
     //#end
 }
 //#else
@@ -179,8 +178,7 @@ fn main(
         for (var e = lane; e < DEPTH * COLUMNS; e += THREADS) {
             let b = b0 + e / COLUMNS;
             let c = c0 + e % COLUMNS;
-            let at = min(b, p.inner - 1u) * p.inner_stride + min(c, p.outer - 1u) * p.outer_stride;
-            let value = d[block * p.inner * p.outer + at];
+            let value = d[place(block, block * p.inner + min(b, p.inner - 1u), min(c, p.outer - 1u))];
             d_tile[e] = select(0.0, value, b < p.inner && c < p.outer);
         }
         workgroupBarrier();

@@ -9,8 +9,8 @@ struct Params {
     d_out: u32,
     tokens_per_split: u32,
     splits: u32,
-    in_stride: u32, // from value to value of a block's gradient, along d_in
-    out_stride: u32, // and along d_out
+    pad0: u32,
+    pad1: u32,
 }
 
 //#if SUM
@@ -47,9 +47,9 @@ fn store(split: u32, block: u32, b: u32, c: u32, sums: vec4<f32>) {
     if (b >= p.d_in || c >= p.d_out) {
         return;
     }
-    let at = (split * p.blocks + block) * p.d_in * p.d_out + b * p.in_stride + c * p.out_stride;
+    let at = ((split * p.blocks + block) * p.d_in + b) * p.d_out + c;
     for (var j = 0u; j < min(4u, p.d_out - c); j++) {
-        partials[at + j * p.out_stride] = sums[j];
+        partials[at + j] = sums[j];
     }
 }
 
@@ -84,8 +84,8 @@ fn g_four(row: u32, quad: u32) -> vec4<f32> {
     //#end
 }
 
-// One invocation for each tile of one block and one split: TALL x WIDE matrices of 4 x 4, up to three below each other and
-// two side by side. A processor that poses as a GPU pays for loads, and a wide tile has fewer of them for a product.
+// One invocation for each tile of one block and one split: TALL x WIDE matrices of 4 x 4. A processor that poses as a GPU
+// pays for loads, and a wide tile has fewer of them for a product.
 @compute @workgroup_size({{ WG_X }}, {{ WG_Y }}, 1)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let across = (p.d_out + {{ WIDE }}u * 4u - 1u) / ({{ WIDE }}u * 4u);
@@ -97,51 +97,27 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if (block >= p.blocks || split >= p.splits) {
         return;
     }
-    var sum00 = mat4x4<f32>();
-    var sum01 = mat4x4<f32>();
-    var sum10 = mat4x4<f32>();
-    var sum11 = mat4x4<f32>();
-    var sum20 = mat4x4<f32>();
-    var sum21 = mat4x4<f32>();
+    //#for I TALL
+    //#for J WIDE
+    var sum{{ I }}{{ J }} = mat4x4<f32>();
+    //#end
+    //#end
     let end = min((split + 1u) * p.tokens_per_split, p.tokens);
     for (var t = split * p.tokens_per_split; t < end; t++) {
         let row = t * p.blocks + block;
-        let g0 = g_four(row, c);
-        let x0 = x_four(row, b);
-        sum00 += outer(x0, g0);
-        //#if WIDE2
-        let g1 = g_four(row, c + 1u);
-        sum01 += outer(x0, g1);
+        //#for J WIDE
+        let g{{ J }} = g_four(row, c + {{ J }}u);
         //#end
-        //#if TALL2
-        let x1 = x_four(row, b + 1u);
-        sum10 += outer(x1, g0);
-        //#if WIDE2
-        sum11 += outer(x1, g1);
-        //#end
-        //#end
-        //#if TALL3
-        let x2 = x_four(row, b + 2u);
-        sum20 += outer(x2, g0);
-        //#if WIDE2
-        sum21 += outer(x2, g1);
+        //#for I TALL
+        let x{{ I }} = x_four(row, b + {{ I }}u);
+        //#for J WIDE
+        sum{{ I }}{{ J }} += outer(x{{ I }}, g{{ J }});
         //#end
         //#end
     }
-    store_four(split, block, b * 4u, c * 4u, sum00);
-    //#if WIDE2
-    store_four(split, block, b * 4u, c * 4u + 4u, sum01);
-    //#end
-    //#if TALL2
-    store_four(split, block, b * 4u + 4u, c * 4u, sum10);
-    //#if WIDE2
-    store_four(split, block, b * 4u + 4u, c * 4u + 4u, sum11);
-    //#end
-    //#end
-    //#if TALL3
-    store_four(split, block, b * 4u + 8u, c * 4u, sum20);
-    //#if WIDE2
-    store_four(split, block, b * 4u + 8u, c * 4u + 4u, sum21);
+    //#for I TALL
+    //#for J WIDE
+    store_four(split, block, (b + {{ I }}u) * 4u, (c + {{ J }}u) * 4u, sum{{ I }}{{ J }});
     //#end
     //#end
 }

@@ -79,9 +79,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let x0 = id.z * p.x_matrix;
     var w0 = id.z * p.w_matrix + LANES * p.w_row + id.x * p.w_block;
     var sums = vec4<f32>(0.0);
-    let depth = (p.terms + 3u) / 4u; // vectors
-    for (var k = 0u; k < depth; k++) {
-        sums += weights(w0) * x[x0 + k];
+    let end = x0 + (p.terms + 3u) / 4u;
+    for (var at = x0; at < end; at++) {
+        sums += weights(w0) * x[at];
         w0 += p.w_step;
     }
     store(id.z, 0u, id.x * 4u, sums);
@@ -94,90 +94,44 @@ fn store_four(matrix: u32, t: u32, c: u32, sums: mat4x4<f32>) {
     store(matrix, t + 3u, c, sums[3]);
 }
 
-// One invocation for each 16 x 16 tile of the result, as 4 x 4 matrices; four terms of the sum at a time. Where a
+// One invocation for each tile of the result, as SIDE x SIDE matrices of 4 x 4; four terms of the sum at a time. Where a
 // processor poses as a GPU a load costs a dozen multiplications, so a wide tile wins although its sums do not fit
 // into registers.
 @compute @workgroup_size({{ WG_X }}, {{ WG_Y }}, 1)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let c = id.x * 16u;
-    let t = id.y * 16u;
+    let c = id.x * {{ SIDE }}u * 4u;
+    let t = id.y * {{ SIDE }}u * 4u;
     if (c >= p.width || t >= p.tokens) {
         return;
     }
-    var x0 = id.z * p.x_matrix + LANES * p.x_row + t / 4u * p.x_block;
-    var x1 = x0 + p.x_block;
-    var x2 = x1 + p.x_block;
-    var x3 = x2 + p.x_block;
-    var w0 = id.z * p.w_matrix + LANES * p.w_row + c / 4u * p.w_block;
-    var w1 = w0 + p.w_block;
-    var w2 = w1 + p.w_block;
-    var w3 = w2 + p.w_block;
-    var sum00 = mat4x4<f32>();
-    var sum01 = mat4x4<f32>();
-    var sum02 = mat4x4<f32>();
-    var sum03 = mat4x4<f32>();
-    var sum10 = mat4x4<f32>();
-    var sum11 = mat4x4<f32>();
-    var sum12 = mat4x4<f32>();
-    var sum13 = mat4x4<f32>();
-    var sum20 = mat4x4<f32>();
-    var sum21 = mat4x4<f32>();
-    var sum22 = mat4x4<f32>();
-    var sum23 = mat4x4<f32>();
-    var sum30 = mat4x4<f32>();
-    var sum31 = mat4x4<f32>();
-    var sum32 = mat4x4<f32>();
-    var sum33 = mat4x4<f32>();
-    let depth = (p.terms + 3u) / 4u; // vectors
-    for (var k = 0u; k < depth; k++) {
-        let a0 = tokens(x0);
-        let a1 = tokens(x1);
-        let a2 = tokens(x2);
-        let a3 = tokens(x3);
-        let b0 = weights(w0);
-        sum00 += b0 * a0;
-        sum10 += b0 * a1;
-        sum20 += b0 * a2;
-        sum30 += b0 * a3;
-        let b1 = weights(w1);
-        sum01 += b1 * a0;
-        sum11 += b1 * a1;
-        sum21 += b1 * a2;
-        sum31 += b1 * a3;
-        let b2 = weights(w2);
-        sum02 += b2 * a0;
-        sum12 += b2 * a1;
-        sum22 += b2 * a2;
-        sum32 += b2 * a3;
-        let b3 = weights(w3);
-        sum03 += b3 * a0;
-        sum13 += b3 * a1;
-        sum23 += b3 * a2;
-        sum33 += b3 * a3;
-        x0 += p.x_step;
-        x1 += p.x_step;
-        x2 += p.x_step;
-        x3 += p.x_step;
-        w0 += p.w_step;
-        w1 += p.w_step;
-        w2 += p.w_step;
-        w3 += p.w_step;
+    //#for I SIDE
+    var x{{ I }} = id.z * p.x_matrix + LANES * p.x_row + (t / 4u + {{ I }}u) * p.x_block;
+    var w{{ I }} = id.z * p.w_matrix + LANES * p.w_row + (c / 4u + {{ I }}u) * p.w_block;
+    //#for J SIDE
+    var sum{{ I }}{{ J }} = mat4x4<f32>();
+    //#end
+    //#end
+    // The loop ends by where it reads: Mesa compiles a shader anew for each launch where a bound is a uniform alone.
+    let end = x0.x + (p.terms + 3u) / 4u * p.x_step;
+    while (x0.x < end) {
+        //#for I SIDE
+        let a{{ I }} = tokens(x{{ I }});
+        //#end
+        //#for J SIDE
+        let b{{ J }} = weights(w{{ J }});
+        //#for I SIDE
+        sum{{ I }}{{ J }} += b{{ J }} * a{{ I }};
+        //#end
+        //#end
+        //#for I SIDE
+        x{{ I }} += p.x_step;
+        w{{ I }} += p.w_step;
+        //#end
     }
-    store_four(id.z, t, c, sum00);
-    store_four(id.z, t, c + 4u, sum01);
-    store_four(id.z, t, c + 8u, sum02);
-    store_four(id.z, t, c + 12u, sum03);
-    store_four(id.z, t + 4u, c, sum10);
-    store_four(id.z, t + 4u, c + 4u, sum11);
-    store_four(id.z, t + 4u, c + 8u, sum12);
-    store_four(id.z, t + 4u, c + 12u, sum13);
-    store_four(id.z, t + 8u, c, sum20);
-    store_four(id.z, t + 8u, c + 4u, sum21);
-    store_four(id.z, t + 8u, c + 8u, sum22);
-    store_four(id.z, t + 8u, c + 12u, sum23);
-    store_four(id.z, t + 12u, c, sum30);
-    store_four(id.z, t + 12u, c + 4u, sum31);
-    store_four(id.z, t + 12u, c + 8u, sum32);
-    store_four(id.z, t + 12u, c + 12u, sum33);
+    //#for I SIDE
+    //#for J SIDE
+    store_four(id.z, t + {{ I }}u * 4u, c + {{ J }}u * 4u, sum{{ I }}{{ J }});
+    //#end
+    //#end
 }
 //#end

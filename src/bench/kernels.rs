@@ -32,6 +32,9 @@ pub struct KernelRate {
     pub gb_per_second: f64,
     /// The time that the ceiling would allow, over the time it took.
     pub share_of_ceiling: f64,
+    /// For a block kernel: the time of a dense product with as many tokens and as many operations, over the time it took. A
+    /// small product has its launch to pay for, whatever its form, which the ceiling knows nothing of.
+    pub share_of_dense: Option<f64>,
 }
 
 struct Measure<'a> {
@@ -59,7 +62,24 @@ impl Measure<'_> {
             gflops: flop / time / 1e9,
             gb_per_second: bytes / time / 1e9,
             share_of_ceiling: limit / time,
+            share_of_dense: None,
         });
+        Ok(())
+    }
+
+    /// The same for a product of blocks, which takes `dense` seconds where one matrix stands for all of them.
+    fn add_blocks<T>(
+        &mut self,
+        kernel: &'static str,
+        [tokens, n, di, dd]: [usize; 4],
+        values: usize,
+        dense: f64,
+        run: impl FnMut() -> T,
+    ) -> Result<()> {
+        let shape = format!("T {tokens}, {n} blocks of {di} x {dd}");
+        self.add(kernel, shape, 2 * tokens * n * di * dd, values, run)?;
+        let rate = self.rates.last_mut().expect("just added");
+        rate.share_of_dense = Some(dense * 1e6 / rate.microseconds);
         Ok(())
     }
 }
@@ -89,17 +109,17 @@ pub fn measure_kernels(
         let (x, g, d) =
             (filled([tokens, n * di], device), filled([tokens, n * dd], device), filled([n, di, dd], device));
         let (input, output, blocks) = (tokens * n * di, tokens * n * dd, n * di * dd);
-        let flop = 2 * tokens * blocks;
-        let name = format!("T {tokens}, {n} blocks of {di} x {dd}");
+        let sizes = [tokens, n, di, dd];
+        let dense = dense_seconds(tokens, blocks, device)?;
         let mut y = Some(filled([tokens, n * dd], device));
-        measure.add("block_matmul", name.clone(), flop, input + blocks + 2 * output, || {
+        measure.add_blocks("block_matmul", sizes, input + blocks + 2 * output, dense, || {
             y = y.take().map(|y| block_matmul(y, x.clone(), d.clone()));
         })?;
         let primitive = |tensor: &Tensor<2>| tensor.clone().into_dispatch();
-        measure.add("block_matmul (to x)", name.clone(), flop, input + blocks + output, || {
+        measure.add_blocks("block_matmul (to x)", sizes, input + blocks + output, dense, || {
             Dispatch::block_matmul_dx(primitive(&g), d.clone().into_dispatch())
         })?;
-        measure.add("block_matmul_dd", name, flop, input + blocks + output, || {
+        measure.add_blocks("block_matmul_dd", sizes, input + blocks + output, dense, || {
             Dispatch::block_matmul_dd(primitive(&x), primitive(&g), n)
         })?;
     }
@@ -136,6 +156,14 @@ pub fn measure_kernels(
         state = state.take().map(|state| adamw(state, gradient.clone(), norm.clone(), step));
     })?;
     Ok(measure.rates)
+}
+
+/// Seconds that a dense product takes with `tokens` rows and as many operations as blocks of `count` values have with
+/// those: by a square matrix, whose side is a multiple of four as those of models are.
+fn dense_seconds(tokens: usize, count: usize, device: &Device) -> Result<f64> {
+    let side = ((count as f64).sqrt() / 4.0).round().max(1.0) as usize * 4;
+    let (x, weight) = (filled([tokens, side], device), filled([side, side], device));
+    Ok(seconds(device, || linear(x.clone(), weight.clone()))? * count as f64 / (side * side) as f64)
 }
 
 /// The dense products of layers and head; on a GPU those of layers by every strategy there is, too.

@@ -219,20 +219,23 @@ impl Output {
 
     fn kernels(&self, rates: &[KernelRate]) -> Result<()> {
         if !self.json {
-            let heading =
-                format!("{:<25}{:<34}{:>10}{:>10}{:>8}{:>8}", "kernel", "shape", "us", "GFLOP/s", "GB/s", "share");
+            let heading = format!(
+                "{:<25}{:<34}{:>10}{:>10}{:>8}{:>8}{:>10}",
+                "kernel", "shape", "us", "GFLOP/s", "GB/s", "share", "of dense"
+            );
             output::line(&format!("\n{}", output::Style::stdout().heading(&heading)))?;
         }
         for rate in rates {
             self.put("kernel", rate, || {
                 format!(
-                    "{:<25}{:<34}{:>10.0}{:>10.2}{:>8.2}{:>7.0}%",
+                    "{:<25}{:<34}{:>10.0}{:>10.2}{:>8.2}{:>7.0}%{}",
                     rate.kernel,
                     rate.shape,
                     rate.microseconds,
                     rate.gflops,
                     rate.gb_per_second,
-                    100.0 * rate.share_of_ceiling
+                    100.0 * rate.share_of_ceiling,
+                    rate.share_of_dense.map_or(String::new(), |share| format!("{:>9.0}%", 100.0 * share))
                 )
             })?;
         }

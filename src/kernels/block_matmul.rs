@@ -135,12 +135,6 @@ pub(crate) struct ProductParams {
     pub inner: u32,
     /// Width of a block along the output.
     pub outer: u32,
-    /// Elements of `d` from one inner index to the next, and from one outer index to the next.
-    pub inner_stride: u32,
-    pub outer_stride: u32,
-    /// 1: add to what `y` holds; 0: overwrite it.
-    pub accumulate: u32,
-    pub pad: u32,
 }
 
 /// Uniform block of `block_matmul_dd.wgsl`.
@@ -154,16 +148,16 @@ pub(crate) struct GradientParams {
     /// Tokens that one split sums.
     pub tokens_per_split: u32,
     pub splits: u32,
-    /// From value to value of a block's gradient, along `d_in` and along `d_out`.
-    pub in_stride: u32,
-    pub out_stride: u32,
+    pub pad0: u32,
+    pub pad1: u32,
 }
 
 /// Side of the square tile an invocation keeps in registers in the workgroup form, and of those that make up the tile of
 /// the register form.
 const TILE: u32 = 4;
-/// How many of them lie side by side in the register form of `block_matmul.wgsl`, at most; two lie below each other.
-const MOST_WIDE: u32 = 3;
+/// How many of them lie below each other in the register form of `block_matmul.wgsl`, and side by side at most.
+const TALL: u32 = 4;
+const MOST_WIDE: u32 = 4;
 
 /// `block_matmul.wgsl` for blocks of `inner` terms of `outer` sums, or those of their transpose.
 pub(crate) fn product_shader(form: Form, inner: u32, outer: u32, transposed: bool) -> Shader {
@@ -171,13 +165,11 @@ pub(crate) fn product_shader(form: Form, inner: u32, outer: u32, transposed: boo
     let shader = |workgroup, constants| Shader { name: "block_matmul", text, form, constants, workgroup };
     match form {
         Form::Register => {
-            let wide = tile_of(outer, MOST_WIDE);
             let constants = vec![
                 ("VECTORS", u32::from(inner.is_multiple_of(4) && outer.is_multiple_of(4))),
                 ("TRANSPOSED", u32::from(transposed)),
-                ("WIDE", wide),
-                ("WIDE2", u32::from(wide >= 2)),
-                ("WIDE3", u32::from(wide == 3)),
+                ("TALL", TALL),
+                ("WIDE", tile_of(outer, MOST_WIDE)),
             ];
             shader([16, 1, 1], constants)
         }
@@ -187,7 +179,7 @@ pub(crate) fn product_shader(form: Form, inner: u32, outer: u32, transposed: boo
             let y = (threads / x).min(64);
             // Two staged tiles, in 16 KiB.
             let depth = if (x + y) * TILE * 16 <= 4096 { 16 } else { 8 };
-            shader([x, y, 1], vec![("DEPTH", depth)])
+            shader([x, y, 1], vec![("DEPTH", depth), ("TRANSPOSED", u32::from(transposed))])
         }
     }
 }
@@ -202,7 +194,8 @@ fn tile_of(size: u32, most: u32) -> u32 {
 pub(crate) fn gradient_shader(form: Form, d_in: u32, d_out: u32) -> Shader {
     const STAGED_TOKENS: u32 = 16;
     let workgroup = match form {
-        Form::Register => [16, 1, 1],
+        // As many as a processor's vector has: there are few tiles, and each workgroup is one thread's.
+        Form::Register => [8, 1, 1],
         Form::Workgroup => {
             let (x, y) = (d_out.div_ceil(TILE).min(16), d_in.div_ceil(TILE).min(16));
             // Small blocks leave a workgroup nearly empty: let it sum several stretches of tokens side by side.
@@ -218,10 +211,7 @@ pub(crate) fn gradient_shader(form: Form, d_in: u32, d_out: u32) -> Shader {
             let [tall, wide] = register_tile(d_in, d_out);
             vec![
                 ("TALL", tall),
-                ("TALL2", u32::from(tall >= 2)),
-                ("TALL3", u32::from(tall == 3)),
                 ("WIDE", wide),
-                ("WIDE2", u32::from(wide == 2)),
                 ("VECTORS", u32::from(d_in.is_multiple_of(4) && d_out.is_multiple_of(4))),
             ]
         }
@@ -231,14 +221,7 @@ pub(crate) fn gradient_shader(form: Form, d_in: u32, d_out: u32) -> Shader {
 
 /// Rows and columns of the tile that an invocation of the register form has of a block's gradient, in fours.
 fn register_tile(d_in: u32, d_out: u32) -> [u32; 2] {
-    [tile_of(d_in, 3), tile_of(d_out, 2)]
-}
-
-/// Whether the sides change places in `block_matmul_dd.wgsl`, since the tile of the block turned over has fewer loads for a
-/// product.
-fn is_turned(form: Form, d_in: u32, d_out: u32) -> bool {
-    let size = |tile: [u32; 2]| tile[0] * tile[1];
-    form == Form::Register && size(register_tile(d_out, d_in)) > size(register_tile(d_in, d_out))
+    [tile_of(d_in, 3), tile_of(d_out, 3)]
 }
 
 /// `block_matmul_dd.wgsl` where it adds up the stretches of tokens; it needs no workgroup memory, so both forms are one.
@@ -247,26 +230,16 @@ pub(crate) fn sum_shader(form: Form) -> Shader {
     Shader { name: "block_matmul_dd", text, form, constants: vec![("SUM", 1)], workgroup: [64, 1, 1] }
 }
 
-/// Runs `shader`, a variant of `block_matmul.wgsl`: `y (+)= x·diag(d)`, or with `transposed` `x·diag(d)ᵀ`.
-fn launch_product(shader: Shader, y: &CubeTensor, x: &CubeTensor, d: &CubeTensor, transposed: bool, accumulate: bool) {
-    let [n, di, dd] = d.shape().dims::<3>();
+/// Runs `shader`, a variant of `block_matmul.wgsl`: `y += x·diag(d)`, or with `transposed` `y = x·diag(d)ᵀ`.
+fn launch_product(shader: Shader, y: &CubeTensor, x: &CubeTensor, d: &CubeTensor, transposed: bool) {
+    let [n, di, dd] = d.shape().dims::<3>().map(|size| size as u32);
     let (inner, outer) = if transposed { (dd, di) } else { (di, dd) };
-    let (inner_stride, outer_stride) = if transposed { (1, dd) } else { (dd, 1) };
-    let params = ProductParams {
-        tokens: y.shape()[0] as u32,
-        blocks: n as u32,
-        inner: inner as u32,
-        outer: outer as u32,
-        inner_stride: inner_stride as u32,
-        outer_stride: outer_stride as u32,
-        accumulate: u32::from(accumulate),
-        pad: 0,
-    };
+    let params = ProductParams { tokens: y.shape()[0] as u32, blocks: n, inner, outer };
     let [wx, wy, _] = shader.workgroup;
     let (across, rows) = match shader.form {
         Form::Register => {
             let columns = TILE * tile_of(params.outer, MOST_WIDE);
-            ((params.blocks * params.outer.div_ceil(columns)).div_ceil(wx), 2 * TILE)
+            ((params.blocks * params.outer.div_ceil(columns)).div_ceil(wx), TALL * TILE)
         }
         Form::Workgroup => (params.blocks * params.outer.div_ceil(TILE * wx), TILE),
     };
@@ -278,7 +251,7 @@ impl BlockMatmul for CubeBackend {
         let (y, x, d) = (owned(y), contiguous(x), contiguous(d));
         let [_, di, dd] = d.shape().dims::<3>();
         let shader = product_shader(Form::of(&y.client), di as u32, dd as u32, false);
-        launch_product(shader, &y, &x, &d, false, true);
+        launch_product(shader, &y, &x, &d, false);
         y
     }
 
@@ -287,7 +260,7 @@ impl BlockMatmul for CubeBackend {
         let [n, di, dd] = d.shape().dims::<3>();
         let dx = empty_like(&g, Shape::from([g.shape()[0], n * di]));
         let shader = product_shader(Form::of(&g.client), dd as u32, di as u32, true);
-        launch_product(shader, &dx, &g, &d, true, false);
+        launch_product(shader, &dx, &g, &d, true);
         dx
     }
 
@@ -300,11 +273,7 @@ impl BlockMatmul for CubeBackend {
         assert!(place.is_contiguous(), "a place for gradients is one stretch of memory");
         let (x, g) = (contiguous(x), contiguous(g));
         let (tokens, [n, di, dd]) = (x.shape()[0] as u32, place.shape().dims::<3>().map(|size| size as u32));
-        let form = Form::of(&x.client);
-        let is_turned = is_turned(form, di, dd);
-        let (x, g, [di, dd], [in_stride, out_stride]) =
-            if is_turned { (g, x, [dd, di], [1, dd]) } else { (x, g, [di, dd], [dd, 1]) };
-        let shader = gradient_shader(form, di, dd);
+        let shader = gradient_shader(Form::of(&x.client), di, dd);
         let [wx, wy, wz] = shader.workgroup;
         let tiles_of = |tile_x: u32, tile_y: u32| n * dd.div_ceil(tile_x) * di.div_ceil(tile_y);
         // Split the sum over tokens until there is work for the whole device; the splits are then added in order.
@@ -319,7 +288,7 @@ impl BlockMatmul for CubeBackend {
         let splits = (enough / tiles.max(1)).clamp(1, tokens.div_ceil(least * wz)) * wz;
         let tokens_per_split = tokens.div_ceil(splits);
         let params =
-            GradientParams { tokens, blocks: n, d_in: di, d_out: dd, tokens_per_split, splits, in_stride, out_stride };
+            GradientParams { tokens, blocks: n, d_in: di, d_out: dd, tokens_per_split, splits, pad0: 0, pad1: 0 };
         let count = match shader.form {
             Form::Register => [tiles.div_ceil(wx), splits.div_ceil(wy), 1],
             Form::Workgroup => [tiles, splits / wz, 1],

@@ -1,5 +1,6 @@
 //! From a WGSL file to a launch: forms, template constants, bindings.
 
+use super::template;
 use burn::backend::wgpu::{CubeDim, CubeTensor, KernelSource, SourceKernel, SourceTemplate, into_contiguous};
 use burn::backend::{BackendTensor, DispatchTensorKind};
 use burn::cubecl::{
@@ -80,34 +81,15 @@ pub struct Shader {
 }
 
 impl Shader {
-    /// The WGSL of this variant: lines between `//#if name` and `//#end` (or `//#else`) are kept for the form of that
-    /// name, or where the constant of that name is not zero; then constants are filled in.
+    /// The WGSL of this variant, from the template that the file is.
     pub fn wgsl(&self) -> String {
         let form = match self.form {
             Form::Register => "register",
             Form::Workgroup => "workgroup",
         };
-        let holds = |name| name == form || self.constants.iter().any(|(known, value)| *known == name && *value != 0);
-        // Whether lines are kept, by each `//#if` around them.
-        let mut kept: Vec<bool> = Vec::new();
-        let mut text = String::with_capacity(self.text.len());
-        for line in self.text.lines() {
-            match line.trim().split_once(' ') {
-                Some(("//#if", name)) => kept.push(holds(name)),
-                _ if line.trim() == "//#else" => kept.last_mut().into_iter().for_each(|keep| *keep = !*keep),
-                _ if line.trim() == "//#end" => drop(kept.pop()),
-                _ if kept.iter().all(|keep| *keep) => {
-                    text.push_str(line);
-                    text.push('\n');
-                }
-                _ => {}
-            }
-        }
         let [x, y, z] = self.workgroup;
-        for (name, value) in self.constants.iter().copied().chain([("WG_X", x), ("WG_Y", y), ("WG_Z", z)]) {
-            text = text.replace(&format!("{{{{ {name} }}}}"), &value.to_string());
-        }
-        text
+        let own = [(form, 1), ("WG_X", x), ("WG_Y", y), ("WG_Z", z)];
+        template::expand(self.text, self.constants.iter().copied().chain(own).collect())
     }
 
     /// Workgroups of an element-wise kernel: one invocation for each of `count` elements.

@@ -248,7 +248,7 @@ const SINGLE: u32 = 4;
 /// `matmul.wgsl`; `single` where the result has one row, and the left side is not turned over.
 pub(crate) fn shader(single: bool) -> Shader {
     let text = include_str!("../../shaders/matmul.wgsl");
-    let constants = vec![("SINGLE", u32::from(single))];
+    let constants = vec![("SINGLE", u32::from(single)), ("SIDE", TILE / 4)];
     Shader { name: "matmul", text, form: Form::Register, constants, workgroup: [16, 1, 1] }
 }
 

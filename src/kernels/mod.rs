@@ -23,6 +23,7 @@ pub mod rotary;
 pub mod step_guard;
 pub mod stored_linear;
 pub mod swiglu;
+mod template;
 mod tiles;
 
 pub use adamw::{AdamWStep, adamw};

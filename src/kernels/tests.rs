@@ -90,12 +90,11 @@ fn uniform_blocks_are_the_same_in_rust_and_wgsl() {
     let rust = [
         (
             block_matmul::product_shader(Form::Register, 4, 4, false),
-            fields!(block_matmul::ProductParams: tokens, blocks, inner, outer, inner_stride, outer_stride, accumulate, pad),
+            fields!(block_matmul::ProductParams: tokens, blocks, inner, outer),
         ),
         (
             block_matmul::gradient_shader(Form::Register, 4, 4),
-            fields!(block_matmul::GradientParams: tokens, blocks, d_in, d_out, tokens_per_split, splits, in_stride,
-                out_stride),
+            fields!(block_matmul::GradientParams: tokens, blocks, d_in, d_out, tokens_per_split, splits, pad0, pad1),
         ),
         (
             matmul::shader(false),

@@ -223,7 +223,7 @@ fn a_wrong_shader_is_caught() {
             }
             let primitive = |tensor: Tensor<2>| cube(tensor.into_dispatch());
             let out = primitive(y.clone()).copy();
-            launch_product(shader, &out, &primitive(x.clone()), &cube(d.clone().into_dispatch()), false, true);
+            launch_product(shader, &out, &primitive(x.clone()), &cube(d.clone().into_dispatch()), false);
             let bytes = out.client.read_one(out.handle.clone()).expect("read");
             let values: Vec<f32> = bytemuck::cast_slice(&bytes)[..case.y.len()].to_vec();
             let tensor = Tensor::<1>::from_data(values.as_slice(), &Device::flex());

@@ -230,7 +230,7 @@ fn a_wrong_shader_is_caught() {
         let mut shader = shader(false);
         if wrong {
             shader.name = "matmul_short";
-            let sabotaged = shader.text.replace("var x0 = id.z", "var x0 = 1u + id.z");
+            let sabotaged = shader.text.replace("var x{{ I }} = id.z", "var x{{ I }} = 1u + id.z");
             assert_ne!(sabotaged, shader.text);
             shader.text = Box::leak(sabotaged.into_boxed_str());
         }
