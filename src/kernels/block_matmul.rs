@@ -155,9 +155,30 @@ pub(crate) struct GradientParams {
 /// Side of the square tile an invocation keeps in registers in the workgroup form, and of those that make up the tile of
 /// the register form.
 const TILE: u32 = 4;
-/// How many of them lie below each other in the register form of `block_matmul.wgsl`, and side by side at most.
-const TALL: u32 = 4;
-const MOST_WIDE: u32 = 4;
+
+/// Whether the register forms load and store rows of both widths as vectors.
+///
+/// Where they do not, tiles are smaller: models have no such widths, and where a processor poses as a GPU in a browser, such
+/// a kernel is compiled for the check at the start alone, which takes as long as its tile is large.
+fn in_vectors(widths: [u32; 2]) -> bool {
+    widths.iter().all(|width| width.is_multiple_of(TILE))
+}
+
+/// How many fours of `size` make a register tile, `most` at most: the most that leave less than a fifth of it empty.
+fn tile_of(size: u32, most: u32) -> u32 {
+    let fours = size.div_ceil(TILE);
+    (1..=most).rev().find(|tile| 4 * fours.next_multiple_of(*tile) <= 5 * fours).unwrap_or(1)
+}
+
+/// Tokens and columns of the tile that an invocation of the register form has of a product, in fours.
+fn product_tile(inner: u32, outer: u32) -> [u32; 2] {
+    if in_vectors([inner, outer]) { [4, tile_of(outer, 4)] } else { [2, tile_of(outer, 3)] }
+}
+
+/// Rows and columns of the tile that an invocation of the register form has of a block's gradient, in fours.
+fn gradient_tile(d_in: u32, d_out: u32) -> [u32; 2] {
+    [tile_of(d_in, 3), tile_of(d_out, if in_vectors([d_in, d_out]) { 3 } else { 2 })]
+}
 
 /// `block_matmul.wgsl` for blocks of `inner` terms of `outer` sums, or those of their transpose.
 pub(crate) fn product_shader(form: Form, inner: u32, outer: u32, transposed: bool) -> Shader {
@@ -165,11 +186,12 @@ pub(crate) fn product_shader(form: Form, inner: u32, outer: u32, transposed: boo
     let shader = |workgroup, constants| Shader { name: "block_matmul", text, form, constants, workgroup };
     match form {
         Form::Register => {
+            let [tall, wide] = product_tile(inner, outer);
             let constants = vec![
-                ("VECTORS", u32::from(inner.is_multiple_of(4) && outer.is_multiple_of(4))),
+                ("VECTORS", u32::from(in_vectors([inner, outer]))),
                 ("TRANSPOSED", u32::from(transposed)),
-                ("TALL", TALL),
-                ("WIDE", tile_of(outer, MOST_WIDE)),
+                ("TALL", tall),
+                ("WIDE", wide),
             ];
             shader([16, 1, 1], constants)
         }
@@ -182,12 +204,6 @@ pub(crate) fn product_shader(form: Form, inner: u32, outer: u32, transposed: boo
             shader([x, y, 1], vec![("DEPTH", depth), ("TRANSPOSED", u32::from(transposed))])
         }
     }
-}
-
-/// How many fours of `size` make a register tile, `most` at most: the most that leave less than a fifth of it empty.
-fn tile_of(size: u32, most: u32) -> u32 {
-    let fours = size.div_ceil(TILE);
-    (1..=most).rev().find(|tile| 4 * fours.next_multiple_of(*tile) <= 5 * fours).unwrap_or(1)
 }
 
 /// `block_matmul_dd.wgsl` for blocks of `d_in × d_out`.
@@ -208,20 +224,11 @@ pub(crate) fn gradient_shader(form: Form, d_in: u32, d_out: u32) -> Shader {
     let constants = match form {
         Form::Workgroup => vec![("STAGED", STAGED_TOKENS)],
         Form::Register => {
-            let [tall, wide] = register_tile(d_in, d_out);
-            vec![
-                ("TALL", tall),
-                ("WIDE", wide),
-                ("VECTORS", u32::from(d_in.is_multiple_of(4) && d_out.is_multiple_of(4))),
-            ]
+            let [tall, wide] = gradient_tile(d_in, d_out);
+            vec![("TALL", tall), ("WIDE", wide), ("VECTORS", u32::from(in_vectors([d_in, d_out])))]
         }
     };
     Shader { name: "block_matmul_dd", text, form, constants, workgroup }
-}
-
-/// Rows and columns of the tile that an invocation of the register form has of a block's gradient, in fours.
-fn register_tile(d_in: u32, d_out: u32) -> [u32; 2] {
-    [tile_of(d_in, 3), tile_of(d_out, 3)]
 }
 
 /// `block_matmul_dd.wgsl` where it adds up the stretches of tokens; it needs no workgroup memory, so both forms are one.
@@ -238,8 +245,8 @@ fn launch_product(shader: Shader, y: &CubeTensor, x: &CubeTensor, d: &CubeTensor
     let [wx, wy, _] = shader.workgroup;
     let (across, rows) = match shader.form {
         Form::Register => {
-            let columns = TILE * tile_of(params.outer, MOST_WIDE);
-            ((params.blocks * params.outer.div_ceil(columns)).div_ceil(wx), TALL * TILE)
+            let [tall, wide] = product_tile(inner, outer);
+            ((n * outer.div_ceil(wide * TILE)).div_ceil(wx), tall * TILE)
         }
         Form::Workgroup => (params.blocks * params.outer.div_ceil(TILE * wx), TILE),
     };
@@ -279,7 +286,7 @@ impl BlockMatmul for CubeBackend {
         // Split the sum over tokens until there is work for the whole device; the splits are then added in order.
         let (enough, least, tiles) = match shader.form {
             Form::Register => {
-                let [tall, wide] = register_tile(di, dd);
+                let [tall, wide] = gradient_tile(di, dd);
                 // The second launch costs as much as the sum over some hundred tokens.
                 (256, 256, tiles_of(wide * TILE, tall * TILE))
             }
