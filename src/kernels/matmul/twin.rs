@@ -56,8 +56,11 @@ pub(super) fn rows_times_rows(x: &[f32], weight: &[f32], [tokens, depth, rows]: 
     let pairs = panels.par_chunks_mut(width * depth).zip(x.par_chunks(width * depth));
     pairs.for_each(|(panel, x)| turn(panel, x, depth));
 
-    // Some more stretches of weight rows than threads, so that the last one is not waited for long.
-    let stretch = rows.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(TILE).max(BLOCK);
+    // As many stretches of weight rows for every thread, four where there are enough, so that the last one is not waited for
+    // long.
+    let threads = rayon::current_num_threads();
+    let stretches = rows.div_ceil(BLOCK).min(4 * threads).next_multiple_of(threads);
+    let stretch = rows.div_ceil(stretches).next_multiple_of(TILE);
     let mut columns = columns_of(&mut y, rows, stretch, 1, &[tokens]);
     let stretches = columns.par_iter_mut().zip(weight.par_chunks(stretch * depth));
     stretches.for_each(|(columns, weight)| multiply(columns, &panels, weight, depth));
@@ -149,7 +152,10 @@ vectorised! {
         let lanes = size_of::<S::f32s>() / size_of::<f32>();
         let width = VECTORS * lanes;
         let mut sums = [0.0f32; BLOCK * VECTORS * MOST_LANES]; // [row, token]
-        for (block, first) in weight.chunks(BLOCK * depth).zip((0..).step_by(BLOCK)) {
+        // Blocks of equal size: a small one at the end would read all tokens for little.
+        let all = weight.len() / depth;
+        let at_once = all.div_ceil(all.div_ceil(BLOCK)).next_multiple_of(TILE);
+        for (block, first) in weight.chunks(at_once * depth).zip((0..).step_by(at_once)) {
             let rows = block.len() / depth;
             for (panel, out) in panels.chunks_exact(width * depth).zip(out.chunks_mut(width)) {
                 let sums = &mut sums[..rows * width];
