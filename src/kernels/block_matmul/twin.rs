@@ -9,6 +9,9 @@ use rayon::prelude::*;
 const ROWS: usize = 8;
 /// Tokens a thread takes at a time.
 const CHUNK: usize = 32;
+/// Tokens whose values meet in all blocks of a thread before the next ones' turn, so that lines and pages that neighbouring
+/// blocks share are still at hand.
+const STRETCH: usize = 256;
 /// Values of the widest vector there is.
 const WIDE: usize = 16;
 
@@ -59,18 +62,23 @@ pub(super) fn block_matmul_dd(x: FlexTensor, g: FlexTensor, n: usize) -> FlexTen
 
 /// `left_iᵀ·right_i`, `[n, rows, columns]`.
 fn gradients([left, right]: [&[f32]; 2], [n, rows, columns]: [usize; 3]) -> Vec<f32> {
+    let tokens = left.len() / (n * rows);
     let mut grad = vec![0.0; n * rows * columns];
-    // One task is a strip of ROWS rows of one block.
+    // Strips of ROWS rows of one block; one task has some that are neighbours.
     let strips = grad.chunks_mut(rows * columns).enumerate().flat_map(|(i, block)| {
         block.chunks_mut(ROWS * columns).enumerate().map(move |(s, strip)| (i, i * rows + s * ROWS, strip))
     });
-    let strips: Vec<(usize, usize, &mut [f32])> = strips.collect();
-    let tokens = left.len() / (n * rows);
-    strips.into_par_iter().for_each(|(i, first, strip)| {
-        let a = Operand { data: &left[first..], step: n * rows, lane_step: 1 };
-        let b = Operand { data: &right[i * columns..], step: n * columns, lane_step: 1 };
-        let rows = strip.len() / columns;
-        gradient_strip(strip, [rows, columns, tokens], a, b);
+    let mut strips: Vec<(usize, usize, &mut [f32])> = strips.collect();
+    let of_task = strips.len().div_ceil(4 * rayon::current_num_threads());
+    strips.par_chunks_mut(of_task).for_each(|strips| {
+        for token in (0..tokens).step_by(STRETCH) {
+            for (i, first, strip) in &mut *strips {
+                let a = Operand { data: &left[token * n * rows + *first..], step: n * rows, lane_step: 1 };
+                let b = Operand { data: &right[(token * n + *i) * columns..], step: n * columns, lane_step: 1 };
+                let sizes = [strip.len() / columns, columns, STRETCH.min(tokens - token)];
+                gradient_strip(strip, sizes, a, b);
+            }
+        }
     });
     grad
 }
